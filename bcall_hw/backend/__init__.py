@@ -1,0 +1,58 @@
+"""The one face of everything that runs a configuration: emulator, board, recorded session."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from bcall_hw.chip_config import ChipConfig
+from bcall_hw.errors import BackendUnavailable
+from bcall_hw.recording import SpikeRecording
+from bcall_hw.stimulus import Stimulus
+
+
+class Backend(Protocol):
+    """Registers and stimulus in, spikes out. A backend keeps its state from run to run, as a board does."""
+
+    @property
+    def name(self) -> str:
+        """What it is, e.g. "emulator/numba"."""
+        ...
+
+    def apply(self, config: ChipConfig) -> int:
+        """Bring the registers to `config`; returns how many words had to be written."""
+        ...
+
+    def run(self, stimulus: Stimulus, duration_s: float) -> SpikeRecording:
+        """Play a stimulus and record the monitored spikes of the run."""
+        ...
+
+    def read_back(self) -> ChipConfig:
+        """The registers as the backend holds them."""
+        ...
+
+    def save_state(self) -> dict[str, Any]:
+        """Arrays that bring a run back to this point with `load_state`; empty where a backend has no such thing."""
+        ...
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go back to a state that `save_state` of the same backend and configuration gave."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the device; closing twice is allowed."""
+        ...
+
+
+def open_backend(address: str, **options: Any) -> Backend:
+    """Open a backend by address: "emulator"; options go to it (see `Emulator`).
+
+    Raises:
+        BackendUnavailable: no such backend in this version.
+    """
+    kind = address.partition(":")[0]
+    if kind == "emulator":
+        from bcall_hw.backend.emulator.emulator import Emulator
+
+        return Emulator(**options)
+    raise BackendUnavailable("no such backend in this version", used=address, fix='Use "emulator".')

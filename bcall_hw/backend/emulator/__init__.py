@@ -1,0 +1,1 @@
+"""The emulator: registers in, spikes out, in integers. Entry point: `bcall_hw.backend.open_backend("emulator")`."""

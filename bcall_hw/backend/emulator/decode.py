@@ -1,0 +1,153 @@
+"""From bias codes to the integer parameters of every neuron, at one time step and on one board.
+
+Everything is IEEE arithmetic on float64, rounded once to integers, so the same codes give the same words everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from bcall_hw import circuits
+from bcall_hw.arrays import FloatArray, Int32Array, IntArray
+from bcall_hw.backend.emulator import portable_math, words
+from bcall_hw.chip_config import ChipConfig
+from bcall_hw.errors import BackendProblem, EmulatorOverflow
+
+
+@dataclass(frozen=True, eq=False)
+class CoreParameters:
+    """The integer parameters of all emulated cores, ascending by chip and core.
+
+    Attributes:
+        rows: int32, shape (cores, words.ROWS, neurons); state and scratch rows are zero.
+        step_gain: int64, shape (cores,): dt / (C U_T / kappa) per femtoampere, in v words * 2^16.
+        tables: int32, shape (cores, 3, table size): h, positive feedback (fA), NMDA gate.
+    """
+
+    rows: Int32Array
+    step_gain: IntArray
+    tables: Int32Array
+
+
+def decode(config: ChipConfig, factors: Mapping[str, FloatArray], dt_us: int) -> CoreParameters:
+    """The parameters that a configuration gives on a board.
+
+    Args:
+        factors: mismatch factors of the whole board (`BoardProfile.factors`).
+        dt_us: time step (us).
+
+    Raises:
+        BackendProblem: a bias with the low range bit, whose current is not known.
+        EmulatorOverflow: a current that does not fit its state word.
+    """
+    return _Decoder(config, factors, dt_us).parameters()
+
+
+class _Decoder:
+    def __init__(self, config: ChipConfig, factors: Mapping[str, FloatArray], dt_us: int) -> None:
+        self.config, self.chip, self.dt_s = config, config.chip, dt_us * 1e-6
+        self.factors = factors
+        g = self.chip.geometry
+        self.cores, self.neurons = len(config.chips) * g.cores, g.neurons
+        codes = config.biases.reshape(self.cores, -1)
+        low = np.argwhere(codes["high"] == 0)
+        if low.size:
+            bias = self.chip.biases[int(low[0, 1])].name
+            raise BackendProblem(
+                "the current of a bias with the low range bit is not known",
+                where=f"{self.core_name(int(low[0, 0]))}, {bias}",
+                fix="Set its range bit to high.",
+            )
+        table = self.chip.current_a[codes["coarse"], codes["fine"]]
+        #: Shape (cores, biases). No bias transistor passes less than the dark current.
+        self.current = np.maximum(table, self.chip.current_table.dark_current_a)
+        self.code_is_zero = codes["fine"] == 0
+        self.rows: Int32Array = np.zeros((self.cores, words.ROWS, self.neurons), dtype=np.int32)
+
+    def core_name(self, core: int) -> str:
+        cores = self.chip.geometry.cores
+        return f"chip {self.config.chips[core // cores]} core {core % cores}"
+
+    def bias(self, role: str) -> FloatArray:
+        """Current of a bias with mismatch, shape (cores, neurons)."""
+        nominal = self.current[:, self.chip.bias_index(role)][:, None]
+        if role not in self.factors:
+            return np.broadcast_to(nominal, (self.cores, self.neurons))
+        return np.asarray(nominal * self.factors[role][list(self.config.chips)].reshape(self.cores, self.neurons))
+
+    def put(self, row: int, value: FloatArray, what: str) -> None:
+        rounded = np.rint(value)
+        too_large = np.argwhere(rounded > words.INT32_MAX)
+        if too_large.size:
+            core, neuron = (int(i) for i in too_large[0])
+            used = f"{value[core, neuron]:.4g}"
+            where = f"{self.core_name(core)} neuron {neuron}: {what}"
+            raise EmulatorOverflow("does not fit its 32-bit word", where=where, used=used, limit=words.INT32_MAX)
+        self.rows[:, row] = rounded.astype(np.int32)
+
+    def parameters(self) -> CoreParameters:
+        chip, constants = self.chip, self.chip.constants
+        second = self.config.tau2.reshape(self.cores, self.neurons)
+        leak = np.where(second, self.bias("leak2"), self.bias("leak1"))
+        self.put(words.LEAK, leak / words.FEMTOAMPERE, "leak")
+        self.put(words.DC, self.bias("dc") / words.FEMTOAMPERE, "constant input current")
+        v_spike = portable_math.log(constants.spike_threshold_a.value / constants.leak_current_a.value)
+        spread = self.factors["spike_threshold"][list(self.config.chips)].reshape(self.cores, self.neurons)
+        v_spike_words = np.rint((v_spike + _log(spread)) * 2**words.V_BITS)
+        if np.any((v_spike_words >= words.V_RANGE << words.V_BITS) | (v_spike_words <= 0)):
+            raise EmulatorOverflow("spike threshold outside the tables' range", where="soma", limit=f"0 < v < {words.V_RANGE}")
+        self.put(words.V_SPIKE, v_spike_words, "spike threshold")
+        refractory_s = circuits.switching_charge_c(chip, chip.capacitances_f.refractory) / self.bias("refractory")
+        self.put(words.REFRACTORY_STEPS, refractory_s / self.dt_s, "refractory period in steps")
+        pulse_s = circuits.switching_charge_c(chip, chip.capacitances_f.pulse) / self.bias("pulse_width")
+        for row, effect in enumerate(words.EFFECTS):
+            name = next(t.name for t in chip.synapse_types if t.effect == effect)
+            self._dpi(name, name, pulse_s, words.JUMP + row, words.FULL + row, words.DECAY + row)
+        self._dpi("AHP", "ahp", pulse_s, words.JUMP_AHP, words.FULL_AHP, words.DECAY_AHP)
+        disabled = self.code_is_zero[:, chip.bias_index("ahp_enable")]
+        self.rows[disabled, words.FULL_AHP] = 0
+        charge = circuits.thermal_charge_c(chip, chip.capacitances_f.soma)
+        gain = self.dt_s * words.FEMTOAMPERE / charge * 2.0 ** (words.V_BITS + words.GAIN_BITS)
+        step_gain = np.full(self.cores, round(gain), dtype=np.int64)
+        return CoreParameters(self.rows, step_gain, self._tables())
+
+    def _dpi(self, circuit: str, prefix: str, pulse_s: FloatArray, jump: int, full: int, decay: int) -> None:
+        """Jump fraction, full scale and decay fraction of a DPI (Bartolozzi and Indiveri 2007, bounded form)."""
+        charge = circuits.thermal_charge_c(self.chip, getattr(self.chip.capacitances_f, circuit))
+        tau_a = self.bias(f"{prefix}_tau")
+        tau_s = charge / tau_a
+        nominal_tau = self.current[:, self.chip.bias_index(f"{prefix}_tau")][:, None]
+        # Mismatch of the leak acts on tau and, through I_w / I_tau, on the full scale too.
+        weight = self.bias(f"{prefix}_weight")
+        full_a = np.maximum(0.0, self.bias(f"{prefix}_gain") * (weight / tau_a - 1.0))
+        off = self.current[:, self.chip.bias_index(f"{prefix}_weight")][:, None] <= nominal_tau
+        self.put(full, np.where(off, 0.0, full_a) / words.FEMTOAMPERE, f"{circuit} full scale (fA)")
+        self.put(jump, (1.0 - portable_math.exp(-pulse_s / tau_s)) * words.ONE, f"{circuit} jump")
+        self.put(decay, (1.0 - portable_math.exp(-self.dt_s / tau_s)) * words.ONE, f"{circuit} decay")
+
+    def _tables(self) -> Int32Array:
+        """H = I_th / (I_mem + I_th), the positive feedback current, and the NMDA gate, at the middle of each table step."""
+        constants = self.chip.constants
+        v = (np.arange(words.TABLE_SIZE) + 0.5) * (words.V_RANGE / words.TABLE_SIZE)
+        membrane_a = constants.leak_current_a.value * portable_math.exp(v)
+        kappa = constants.kappa.value
+        feedback_a = constants.leak_current_a.value * portable_math.exp(v * (kappa / (kappa + 1.0)))
+        one = float(1 << words.GAIN_BITS)
+        tables = np.zeros((self.cores, 3, words.TABLE_SIZE), dtype=np.int32)
+        threshold = self.current[:, self.chip.bias_index("gain")][:, None]
+        tables[:, 0] = np.rint(one * threshold / (membrane_a + threshold))
+        tables[:, 1] = np.rint(feedback_a / words.FEMTOAMPERE)
+        gate_index = self.chip.bias_index("nmda_gate")
+        gate_a = self.current[:, gate_index][:, None]
+        gate = np.rint(one * membrane_a / (membrane_a + gate_a))
+        tables[:, 2] = np.where(self.code_is_zero[:, gate_index][:, None], one, gate)
+        return tables
+
+
+def _log(factor: FloatArray) -> FloatArray:
+    values, index = np.unique(factor, return_inverse=True)
+    logs = np.array([portable_math.log(float(v)) for v in values])
+    return np.asarray(logs[index.reshape(factor.shape)])

@@ -1,0 +1,179 @@
+"""The emulator as a backend."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from bcall_hw.backend.emulator import routing, words
+from bcall_hw.backend.emulator.decode import decode
+from bcall_hw.backend.emulator.machine import Implementation, Machine
+from bcall_hw.backend.emulator.poisson import PoissonSources
+from bcall_hw.backend.emulator.profile import BoardProfile
+from bcall_hw.chip_config import ChipConfig
+from bcall_hw.chip_model import load_chip
+from bcall_hw.errors import BackendProblem, InvalidValue
+from bcall_hw.recording import SPIKE_DTYPE, SpikeRecording
+from bcall_hw.stimulus import Stimulus
+
+DEFAULT_STEP_US = 100
+
+
+class Emulator:
+    """A board in software: bit-reproducible integers, driven by registers alone.
+
+    Args:
+        chip: name of the chip model.
+        chips: ids of the chips to emulate.
+        profile: the virtual board (mismatch).
+        implementation: "numba" (fast) or "numpy" (the oracle); both give the same bits.
+        dt_us: time step (us); must divide 1 ms.
+
+    Raises:
+        InvalidValue: an impossible time step or implementation.
+    """
+
+    def __init__(
+        self,
+        chip: str = "dynapse1",
+        chips: tuple[int, ...] = (0,),
+        profile: BoardProfile | None = None,
+        implementation: Literal["numba", "numpy"] = "numba",
+        dt_us: int = DEFAULT_STEP_US,
+    ) -> None:
+        self._chip = load_chip(chip)
+        self._profile = profile or BoardProfile()
+        if not 10 <= dt_us <= 1000 or 1000 % dt_us:
+            raise InvalidValue("time step must divide 1 ms", where="emulator dt_us", used=dt_us, limit="10 to 1000 us")
+        if implementation not in ("numba", "numpy"):
+            raise InvalidValue("no such implementation", where="emulator", used=implementation, limit="numba or numpy")
+        self.dt_us, self._implementation = dt_us, implementation
+        self._factors = self._profile.factors(self._chip)
+        self._config = ChipConfig.after_opening(self._chip, chips)
+        self._poisson = PoissonSources(self._profile.seed, dt_us)
+        self._machine: Machine | None = None
+
+    @property
+    def name(self) -> str:
+        """Backend and implementation."""
+        return f"emulator/{self._implementation}"
+
+    def apply(self, config: ChipConfig) -> int:
+        """Bring the registers to `config`; state (membranes, currents) goes on. Returns the number of words written.
+
+        Raises:
+            InvalidValue: the configuration is for other chips.
+            BackendProblem, EmulatorOverflow: a bias that cannot be emulated; nothing is changed then.
+        """
+        written = self._config.diff(config)
+        old, machine = self._config, self._machine
+        same_analog = machine is not None and config.biases is old.biases and config.tau2 is old.tau2
+        parameters = machine.parameters if machine and same_analog else decode(config, self._factors, self.dt_us)
+        listeners = machine.listeners if machine and config.cam is old.cam else routing.listeners(config)
+        routes = machine.destinations if machine and config.sram is old.sram else routing.destinations(config)
+        if machine is None:
+            self._machine = Machine(parameters.rows.copy(), parameters, listeners, routes)
+        else:
+            machine.rows[:, words.STATE_ROWS : words.SUM] = parameters.rows[:, words.STATE_ROWS : words.SUM]
+            machine.parameters, machine.listeners, machine.destinations = parameters, listeners, routes
+        self._config = config
+        return len(written)
+
+    def run(self, stimulus: Stimulus, duration_s: float) -> SpikeRecording:
+        """Run for `duration_s`; a spike of step k carries the time (k + 1) dt.
+
+        Raises:
+            BackendProblem: nothing applied yet, or events after the end of the run.
+            InvalidValue: the duration is not a positive multiple of the time step.
+        """
+        machine = self._running()
+        n_steps = self._steps(duration_s)
+        if stimulus.chip != self._chip:
+            used, limit = stimulus.chip.name, self._chip.name
+            raise InvalidValue("stimulus is for another chip", where="emulator", used=used, limit=limit)
+        events = routing.input_events(stimulus, self._config.chips, self.dt_us)
+        last_us = float(stimulus.times_us[-1]) if len(stimulus.events) else -1.0
+        if last_us >= n_steps * self.dt_us:
+            end_us = n_steps * self.dt_us
+            raise BackendProblem(
+                "stimulus goes on after the run (us)", where="emulator", used=last_us, limit=end_us, fix="Run longer."
+            )
+        random_events = self._poisson.events(stimulus, self._config.chips, n_steps)
+        if random_events is not None:
+            events = _merged(events, random_events)
+        found = self._run_function()(machine, events, n_steps)
+        cores = self._chip.geometry.cores
+        spikes = np.zeros(len(found), dtype=SPIKE_DTYPE)
+        spikes["time_us"] = (found[:, 0].astype(np.int64) + 1) * self.dt_us
+        spikes["chip"] = np.asarray(self._config.chips)[found[:, 1] // cores]
+        spikes["core"] = found[:, 1] % cores
+        spikes["neuron"] = found[:, 2]
+        return SpikeRecording(spikes, n_steps * self.dt_us, self.name, self._profile.seed)
+
+    def _steps(self, duration_s: float) -> int:
+        steps = duration_s * 1e6 / self.dt_us
+        if not np.isfinite(steps) or round(steps) < 1 or abs(steps - round(steps)) > 1e-6:
+            used, limit = duration_s, f"a positive multiple of {self.dt_us} us"
+            raise InvalidValue("impossible duration (s)", where="emulator run", used=used, limit=limit)
+        limit_us = self._chip.timestamps.max_us
+        if round(steps) * self.dt_us > limit_us:
+            raise InvalidValue(
+                "run longer than the time stamps reach", where="emulator run", used=duration_s, limit=limit_us * 1e-6
+            )
+        return round(steps)
+
+    def _run_function(self) -> Implementation:
+        if self._implementation == "numpy":
+            from bcall_hw.backend.emulator.step_numpy import run
+
+            return run
+        from bcall_hw.backend.emulator import step_numba
+
+        return step_numba.run
+
+    def save_state(self) -> dict[str, Any]:
+        """Membranes, currents, refractory counters, spikes on their way, and how far each Poisson source was drawn."""
+        machine = self._running()
+        rows = np.ascontiguousarray(machine.rows[:, : words.STATE_ROWS])
+        return {"rows": rows, "pending": machine.pending, "poisson": self._poisson.drawn()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go back to a saved state.
+
+        Raises:
+            InvalidValue: saved from other chips.
+        """
+        machine, rows = self._running(), np.asarray(state["rows"])
+        if rows.shape != (machine.rows.shape[0], words.STATE_ROWS, machine.rows.shape[2]):
+            raise InvalidValue("state of another board", where="emulator", used=rows.shape)
+        machine.rows[:, : words.STATE_ROWS] = rows
+        machine.pending = np.asarray(state["pending"], dtype=np.int32).reshape(-1, 2)
+        self._poisson.restore(np.asarray(state["poisson"]))
+
+    def state_sha256(self) -> str:
+        """Hash of every state word, and of the spikes on their way."""
+        machine = self._running()
+        state = np.ascontiguousarray(machine.rows[:, : words.STATE_ROWS])
+        return hashlib.sha256(state.tobytes() + machine.pending.tobytes()).hexdigest()
+
+    def _running(self) -> Machine:
+        if self._machine is None:
+            raise BackendProblem("no configuration applied yet", where="emulator", fix="Call apply(config) first.")
+        return self._machine
+
+    def read_back(self) -> ChipConfig:
+        """The registers."""
+        return self._config
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def _merged(first: routing.InputEvents, second: routing.InputEvents) -> routing.InputEvents:
+    step = np.concatenate([first.step, second.step])
+    order = np.argsort(step, kind="stable")
+    core, tag = np.concatenate([first.core, second.core]), np.concatenate([first.tag, second.tag])
+    return routing.InputEvents(step[order], core[order], tag[order])

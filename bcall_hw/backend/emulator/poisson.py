@@ -1,0 +1,83 @@
+"""The FPGA's Poisson sources, drawn per step from each source's own counter-based stream."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bcall_hw import random_bits
+from bcall_hw.arrays import IntArray
+from bcall_hw.backend.emulator import portable_math
+from bcall_hw.backend.emulator.routing import InputEvents
+from bcall_hw.errors import BackendProblem
+from bcall_hw.stimulus import Stimulus
+
+_MOST_PER_STEP = 15
+
+
+class PoissonSources:
+    """Independent Poisson sources whose trains do not depend on how time is cut into runs.
+
+    The number of spikes of a source in a step is Poisson with mean rate * dt, by comparing 32 random bits with the
+    cumulative distribution.
+    """
+
+    def __init__(self, seed: int, dt_us: int) -> None:
+        self._seed, self._dt_s = seed, dt_us * 1e-6
+        self._generators: dict[int, np.random.Philox] = {}
+        self._drawn: dict[int, int] = {}
+
+    def events(self, stimulus: Stimulus, chips: tuple[int, ...], n_steps: int) -> InputEvents | None:
+        """The events of the next `n_steps`, or None where no source is on.
+
+        Raises:
+            BackendProblem: a rate whose spikes in one step could exceed the table.
+        """
+        step_hz = stimulus.chip.poisson.step_hz
+        rates = np.floor(stimulus.poisson_rates_hz / step_hz) * step_hz
+        active = np.flatnonzero(rates > 0)
+        if not active.size or stimulus.poisson_chip not in chips:
+            return None
+        steps, tags = [], []
+        for tag in active.tolist():
+            counts = self._counts(tag, float(rates[tag]) * self._dt_s, n_steps)
+            steps.append(np.repeat(np.arange(n_steps), counts))
+            tags.append(np.full(int(counts.sum()), tag))
+        step, tag_of = np.concatenate(steps), np.concatenate(tags)
+        order = np.argsort(step, kind="stable")
+        cores = stimulus.chip.geometry.cores
+        targets = [c for c in range(cores) if stimulus.poisson_core_mask >> c & 1]
+        first = chips.index(stimulus.poisson_chip) * cores
+        core = np.tile(np.asarray(targets, dtype=np.int32) + first, order.size)
+        return InputEvents(
+            np.repeat(step[order], len(targets)).astype(np.int32), core, np.repeat(tag_of[order], len(targets)).astype(np.int32)
+        )
+
+    def _counts(self, tag: int, mean: float, n_steps: int) -> IntArray:
+        terms = [1.0]
+        for k in range(1, _MOST_PER_STEP + 1):
+            terms.append(terms[-1] * mean / k)
+        cumulative = np.cumsum(terms) * float(portable_math.exp(-mean))
+        if 1.0 - cumulative[-1] > 2.0**-32:
+            raise BackendProblem(
+                "mean spikes of a Poisson source in one step are too many",
+                where=f"source {tag}",
+                used=mean,
+                fix="Use a shorter time step.",
+            )
+        if tag not in self._generators:
+            self._generators[tag] = random_bits.generator(self._seed, f"poisson/{tag}")
+        self._drawn[tag] = self._drawn.get(tag, 0) + n_steps
+        bits = self._generators[tag].random_raw(n_steps) >> np.uint64(32)
+        return np.searchsorted(np.floor(cumulative * 2.0**32).astype(np.uint64), bits, side="right").astype(np.int64)
+
+    def drawn(self) -> IntArray:
+        """How many words of each used source's stream are spent: int (sources, 2), tag and words."""
+        return np.array(sorted(self._drawn.items()), dtype=np.int64).reshape(-1, 2)
+
+    def restore(self, drawn: IntArray) -> None:
+        """Go back to what `drawn` told."""
+        self._generators.clear()
+        self._drawn = {int(tag): int(count) for tag, count in drawn}
+        for tag, count in self._drawn.items():
+            self._generators[tag] = random_bits.generator(self._seed, f"poisson/{tag}")
+            self._generators[tag].random_raw(count, output=False)

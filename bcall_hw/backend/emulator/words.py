@@ -1,0 +1,31 @@
+"""The emulator's state words: which row of a core's block holds what, and the fixed-point scales.
+
+A core is one block of int32 rows, one column per neuron. Currents are whole femtoamperes. The membrane is kept as
+v = ln(I_mem / I_0), the membrane voltage in units of U_T / kappa.
+"""
+
+from __future__ import annotations
+
+V_BITS = 20  # v = word / 2^20
+V_RANGE = 16  # the look-up tables cover 0 <= v < 16
+TABLE_BITS = 10  # entries of a look-up table
+TABLE_SIZE = 1 << TABLE_BITS
+TABLE_SHIFT = V_BITS + 4 - TABLE_BITS  # v word -> table index (V_RANGE is 2^4)
+GAIN_BITS = 16  # tables of h and gate; step gain
+FRACTION_BITS = 24  # decay and jump fractions
+ONE = 1 << FRACTION_BITS
+FEMTOAMPERE = 1e-15
+INT32_MAX = 2**31 - 1
+
+#: Synapse rows, in this order, by the effect that the chip model names.
+EFFECTS = ("excitatory", "gated", "shunting", "subtractive")
+
+# State rows.
+V, REFRACTORY, I_SYN, I_AHP = 0, 1, 2, 6
+# Parameter rows.
+V_SPIKE, REFRACTORY_STEPS, LEAK, DC = 7, 8, 9, 10
+JUMP, JUMP_AHP, FULL, FULL_AHP, DECAY, DECAY_AHP = 11, 15, 16, 20, 21, 25
+# Scratch rows: the jump fractions summed in this step, and the table values of this step.
+SUM, H, FEEDBACK, GATE = 26, 30, 31, 32
+ROWS = 33
+STATE_ROWS = 7

@@ -1,0 +1,392 @@
+"""What a chip is: schema and loader of `chip_models/<name>.toml`.
+
+Nothing here knows a particular chip. Every number comes from the file, and every table of the file names its source.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+import tomlkit
+from pydantic import Field
+
+from bcall_hw.arrays import FloatArray, IntArray
+from bcall_hw.errors import CorruptFile, FieldOverflow, UnknownBias, UnknownChip, UnknownName
+from bcall_hw.records import Record, data_folder
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+Code = Annotated[int, Field(ge=0)]
+
+
+class Geometry(Record):
+    """How many chips, cores and neurons, and where the chips lie."""
+
+    source: str
+    chips: Count
+    chip_columns: Count
+    cores: Count
+    neurons: Count
+
+    def hops(self, from_chip: int, to_chip: int) -> tuple[int, int]:
+        """Chip steps (east positive, north positive) from one chip to another."""
+        columns = self.chip_columns
+        east = to_chip % columns - from_chip % columns
+        south = to_chip // columns - from_chip // columns
+        return east, -south
+
+
+class CamEntry(Record):
+    """One CAM entry: the tag it listens to and its synapse type code."""
+
+    source_core: Code
+    source_neuron: Code
+    type: Code
+
+
+class CamLimits(Record):
+    """CAM entries of a neuron and what a cleared one holds."""
+
+    source: str
+    entries: Count
+    cleared: CamEntry
+
+
+class SramLimits(Record):
+    """SRAM entries (destinations) of a neuron and which one is the monitor."""
+
+    source: str
+    entries: Count
+    monitor_entry: Code
+    virtual_cores: Count
+    max_hops: Count
+    warned_links: tuple[tuple[int, int], ...]
+
+    @property
+    def usable(self) -> tuple[int, ...]:
+        """The entries a network may use, lowest first."""
+        return tuple(e for e in range(self.entries) if e != self.monitor_entry)
+
+
+class TagLimits(Record):
+    """Tags that no source may have."""
+
+    source: str
+    reserved: tuple[tuple[int, int], ...]
+
+
+class StimulusLimits(Record):
+    """The FPGA's stimulus list."""
+
+    source: str
+    sources: Count
+    clock_hz: Positive
+    max_isi_base: Count
+    max_isi: Count
+    max_events: Count
+
+
+class PoissonLimits(Record):
+    """The FPGA's Poisson sources."""
+
+    source: str
+    step_hz: Positive
+    max_hz: Positive
+    target_chips: Count
+
+
+class TimestampLimits(Record):
+    """Time stamps of the spikes that the board reports."""
+
+    source: str
+    unit_us: Count
+    max_us: Count
+
+
+class SynapseTypeModel(Record):
+    """One synapse circuit of a neuron: name, code in a CAM word, and what its current does to the soma."""
+
+    source: str
+    name: str
+    code: Code
+    effect: Literal["excitatory", "gated", "shunting", "subtractive"]
+
+
+class WordField(Record):
+    """Where a field's bits lie in a word: segments of (lowest word bit, width, lowest field bit)."""
+
+    segments: tuple[tuple[int, int, int], ...]
+    complement: bool = False
+
+    @property
+    def width(self) -> int:
+        """Bits of the field."""
+        return sum(width for _, width, _ in self.segments)
+
+
+class WordLayout(Record):
+    """A register word, packed and unpacked from named fields; works on integers and on arrays."""
+
+    source: str
+    bits: Count
+    constants: tuple[tuple[int, int, int], ...]
+    fields: dict[str, WordField]
+
+    def pack(self, **values: npt.ArrayLike) -> IntArray:
+        """Words from field values (integers or arrays that broadcast).
+
+        Raises:
+            FieldOverflow: a value does not fit its field.
+            UnknownName: fields missing or unknown.
+        """
+        if values.keys() != self.fields.keys():
+            raise UnknownName("fields of the word do not match", used=sorted(values), limit=sorted(self.fields))
+        fixed = sum(value << low for low, _, value in self.constants)
+        total: IntArray = np.asarray(fixed, dtype=np.int64)
+        for name, field in self.fields.items():
+            value = np.asarray(values[name], dtype=np.int64)
+            top = (1 << field.width) - 1
+            if value.size and (int(value.min()) < 0 or int(value.max()) > top):
+                bad = int(value.min()) if int(value.min()) < 0 else int(value.max())
+                raise FieldOverflow("value does not fit the word's field", where=name, used=bad, limit=top)
+            value = top - value if field.complement else value
+            for low, width, from_bit in field.segments:
+                total = total | (((value >> from_bit) & ((1 << width) - 1)) << low)
+        return np.asarray(total, dtype=np.int64)
+
+    def unpack(self, words: npt.ArrayLike) -> dict[str, IntArray]:
+        """Field values of words.
+
+        Raises:
+            FieldOverflow: constant bits differ from the layout, or unused bits are set: not such a word.
+        """
+        array = np.asarray(words, dtype=np.int64)
+        for low, width, constant in self.constants:
+            if np.any(((array >> low) & ((1 << width) - 1)) != constant):
+                raise FieldOverflow(f"bits {low + width - 1}:{low} of the word are constant", limit=constant)
+        if np.any(array & ~np.int64(self._known_bits)):
+            raise FieldOverflow("unused bits of the word are set", used=hex(int(np.max(array))))
+        found: dict[str, IntArray] = {}
+        for name, field in self.fields.items():
+            value = np.zeros_like(array)
+            for low, width, from_bit in field.segments:
+                value = value | (((array >> low) & ((1 << width) - 1)) << from_bit)
+            found[name] = ((1 << field.width) - 1) - value if field.complement else value
+        return found
+
+    @cached_property
+    def _known_bits(self) -> int:
+        spans = [(low, width) for f in self.fields.values() for low, width, _ in f.segments]
+        return sum(((1 << width) - 1) << low for low, width in [*spans, *((lo, w) for lo, w, _ in self.constants)])
+
+
+class BiasCode(Record):
+    """A coarse/fine code of a bias; `high` is the bias generator's range bit."""
+
+    coarse: Code
+    fine: Code
+    high: bool = True
+
+
+class BiasModel(Record):
+    """One of a core's biases: its name, transistor, circuit, role and register address in each core."""
+
+    source: str
+    name: str
+    transistor: Literal["N", "P"]
+    circuit: str
+    role: str
+    meaning: str
+    addresses: tuple[int, ...]
+    samna_default: BiasCode
+    chip_after_open: BiasCode
+
+
+class CurrentTableFile(Record):
+    """Where the coarse/fine current table lies, its unit, and the dark current below which no bias reaches."""
+
+    source: str
+    file: str
+    unit_a: Positive
+    coarse_values: Count
+    fine_values: Count
+    dark_current_a: Positive
+
+
+class Constant(Record):
+    """One circuit constant in SI units."""
+
+    value: Positive
+    source: str
+
+
+class Constants(Record):
+    """Circuit constants shared by all circuits (V, dimensionless, V, A, A)."""
+
+    thermal_voltage_v: Constant
+    kappa: Constant
+    inverter_threshold_v: Constant
+    spike_threshold_a: Constant
+    leak_current_a: Constant
+
+
+class Capacitances(Record):
+    """Nominal capacitance of each circuit (F)."""
+
+    source: str
+    soma: Positive
+    AMPA: Positive
+    NMDA: Positive
+    GABA_A: Positive
+    GABA_B: Positive
+    AHP: Positive
+    pulse: Positive
+    refractory: Positive
+
+
+class ChipModel(Record):
+    """A chip as data. Load one with `load_chip`."""
+
+    schema_version: Literal[1]
+    name: str
+    title: str
+    sources: dict[str, str]
+    geometry: Geometry
+    cam: CamLimits
+    sram: SramLimits
+    tags: TagLimits
+    stimulus: StimulusLimits
+    poisson: PoissonLimits
+    timestamps: TimestampLimits
+    synapse_types: tuple[SynapseTypeModel, ...]
+    words: dict[Literal["cam", "sram", "bias", "tau2", "stimulus"], WordLayout]
+    current_table: CurrentTableFile
+    constants: Constants
+    capacitances_f: Capacitances
+    biases: tuple[BiasModel, ...]
+    currents: tuple[tuple[int, ...], ...]
+    fingerprint: str
+
+    @cached_property
+    def current_a(self) -> FloatArray:
+        """Current of each code, shape (coarse, fine), in ampere."""
+        return np.asarray(self.currents, dtype=np.float64) * self.current_table.unit_a
+
+    @cached_property
+    def sorted_codes(self) -> tuple[FloatArray, IntArray]:
+        """Distinct currents above the dark current (A), ascending, and their codes, shape (n, 2): coarse, fine.
+
+        Of codes with equal currents the one with the lower coarse value is kept.
+        """
+        current, first = np.unique(self.current_a.ravel(), return_index=True)
+        usable = current > self.current_table.dark_current_a
+        codes = np.stack(np.unravel_index(first, self.current_a.shape), axis=1)
+        return current[usable], codes[usable].astype(np.int64)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ChipModel) and other.fingerprint == self.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def bias_index(self, name_or_role: str) -> int:
+        """Position of a bias in the bias arrays, by name or by role.
+
+        Raises:
+            UnknownBias: with the known names.
+        """
+        for index, bias in enumerate(self.biases):
+            if name_or_role in (bias.name, bias.role):
+                return index
+        known = ", ".join(bias.name for bias in self.biases)
+        raise UnknownBias("no such bias on this chip", where=self.name, used=name_or_role, fix=f"Known: {known}")
+
+    def synapse_type(self, name: str) -> SynapseTypeModel:
+        """A synapse type by name.
+
+        Raises:
+            UnknownName: with the known names.
+        """
+        for known in self.synapse_types:
+            if known.name == name:
+                return known
+        names = ", ".join(t.name for t in self.synapse_types)
+        raise UnknownName("no such synapse type on this chip", where=self.name, used=name, fix=f"Known: {names}")
+
+    @property
+    def tags_per_core(self) -> int:
+        """Different tags that one target core can tell apart, reserved ones included."""
+        return self.sram.virtual_cores * self.geometry.neurons
+
+    @cached_property
+    def reserved_tags(self) -> frozenset[int]:
+        """Reserved tags as one number each (virtual core * neurons per core + neuron)."""
+        return frozenset(core * self.geometry.neurons + neuron for core, neuron in self.tags.reserved)
+
+    def tag_name(self, tag: int) -> str:
+        """A tag in words."""
+        core, neuron = divmod(tag, self.geometry.neurons)
+        return f"(core {core}, neuron {neuron})"
+
+
+def known_chips() -> list[str]:
+    """Names of the chip models that are shipped."""
+    return sorted(path.stem for path in data_folder("chip_models").glob("*.toml"))
+
+
+@lru_cache(maxsize=8)
+def load_chip(name: str) -> ChipModel:
+    """The chip model called `name`, or the one in the file `name` if it ends in `.toml`.
+
+    Raises:
+        UnknownChip: no such model.
+        CorruptFile: the file is not a chip model.
+        InvalidValue: a value in it is not allowed.
+    """
+    path = Path(name) if name.endswith(".toml") else data_folder("chip_models") / f"{name}.toml"
+    if not path.is_file():
+        raise UnknownChip("no such chip model", used=name, fix=f"Known: {', '.join(known_chips())}")
+    text = path.read_bytes()
+    try:
+        values = tomlkit.parse(text.decode()).unwrap()
+        table = (path.parent / values["current_table"]["file"]).read_bytes()
+        rows = list(csv.reader(table.decode().splitlines()))[1:]
+        by_coarse = tuple(zip(*[[int(cell) for cell in row[1:]] for row in rows], strict=True))
+    except (ValueError, KeyError, TypeError, OSError) as problem:
+        raise CorruptFile("not a readable chip model", where=str(path), used=str(problem)) from None
+    digest = hashlib.sha256(text + b"\0" + table).hexdigest()
+    chip = ChipModel(**values, currents=by_coarse, fingerprint=digest)
+    _check_consistency(chip, path)
+    return chip
+
+
+def _check_consistency(chip: ChipModel, path: Path) -> None:
+    table, where = chip.current_table, str(path)
+    shape = (len(chip.currents), {len(row) for row in chip.currents})
+    if shape != (table.coarse_values, {table.fine_values}):
+        raise CorruptFile("current table has the wrong shape", where=where, used=shape)
+    names = [bias.name for bias in chip.biases] + [bias.role for bias in chip.biases]
+    if len(set(names)) != len(names):
+        raise CorruptFile("a bias name or role appears twice", where=where)
+    for bias in chip.biases:
+        if len(bias.addresses) != chip.geometry.cores:
+            raise CorruptFile("a bias needs one address per core", where=f"{where}: {bias.name}")
+    used = [value for name, value in _sources(chip.model_dump()) if name == "source"]
+    missing = sorted(set(used) - chip.sources.keys())
+    if missing:
+        raise CorruptFile("a source is named but not listed in [sources]", where=where, used=missing)
+
+
+def _sources(value: object) -> list[tuple[str, str]]:
+    if isinstance(value, dict):
+        here = [("source", v) for k, v in value.items() if k == "source"]
+        return here + [s for v in value.values() for s in _sources(v)]
+    if isinstance(value, list | tuple) and not (value and isinstance(value[0], int)):
+        return [s for v in value for s in _sources(v)]
+    return []

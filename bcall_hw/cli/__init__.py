@@ -1,0 +1,396 @@
+"""The command line: bcall-hw demo | map | learn | deploy | emulate | doctor."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from bcall_hw.errors import BcallError, FileProblem, InvalidValue, NetworkDoesNotFit
+
+if TYPE_CHECKING:
+    from bcall_hw.backend import Backend
+    from bcall_hw.chip_config import ChipConfig
+    from bcall_hw.experiments.classifier import ClassifierSettings
+    from bcall_hw.mapper import MappedNetwork
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+console = Console()
+notes = Console(stderr=True)
+
+Seed = Annotated[int, typer.Option(help="Seed of board, network and spike trains.", min=0, max=2**63 - 1)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+Implementation = Annotated[str, typer.Option(help="numba (fast) or numpy (the oracle, same bits).")]
+StepUs = Annotated[int, typer.Option("--dt-us", help="Time step of the emulator (us).")]
+Mismatch = Annotated[float, typer.Option("--mismatch-cv", help="Coefficient of variation of the board's mismatch.")]
+DataOption = Annotated[str, typer.Option("--data", help='"digits", a folder with the four MNIST files, or an .npz file.')]
+Variant = Annotated[str, typer.Option(help="error-triggered or pure.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")]
+
+
+def main() -> None:
+    """Entry point: our errors become one line and exit code 2, Ctrl-C exit code 130."""
+    as_json = "--json" in sys.argv
+    try:
+        app(standalone_mode=False)
+    except BcallError as problem:
+        if as_json:
+            print(json.dumps(problem.as_dict()))
+        notes.print(f"[bold red]error[/] {type(problem).__name__}:", end=" ")
+        notes.print(str(problem), markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(2) from None
+    except typer.Exit as done:
+        raise SystemExit(done.exit_code) from None
+    except (KeyboardInterrupt, typer.Abort):
+        notes.print("interrupted; the last checkpoint, if there is one, is intact: go on with --resume")
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        raise SystemExit(141) from None
+
+
+@app.command()
+def demo(
+    seed: Seed = 0,
+    out: Annotated[Path, typer.Option(help="Folder for report.html, result.json and the artefacts.")] = Path("out/demo"),
+    variant: Variant = "error-triggered",
+    data: DataOption = "digits",
+    mismatch_cv: Mismatch = 0.2,
+    implementation: Implementation = "numba",
+    dt_us: StepUs = 100,
+    alone: Annotated[bool, typer.Option("--alone", help="Do not learn the other variant beside it.")] = False,
+    resume: Resume = False,
+    as_json: AsJson = False,
+) -> None:
+    """Learn digits with BCaLL on the emulated chip, evaluate them, and write a report page."""
+    from bcall_hw.experiments.dataset import load_dataset
+    from bcall_hw.experiments.demo import run_demo
+    from bcall_hw.experiments.presets import settings_for
+
+    other = "pure" if variant == "error-triggered" else "error-triggered"
+    settings, beside = settings_for(variant), None if alone else settings_for(other)
+    with _progress(as_json) as report:
+        result = run_demo(
+            settings,
+            load_dataset(data),
+            seed,
+            out,
+            mismatch_cv,
+            implementation,
+            dt_us,
+            beside=beside,
+            resume=resume,
+            report=report,
+        )
+    if as_json:
+        print(json.dumps(result))
+        return
+    _print_result(result)
+    console.print(f"report: {out / 'report.html'}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def learn(
+    out: Annotated[Path, typer.Option(help="Folder for network, registers, checkpoint and result.")],
+    data: DataOption = "digits",
+    variant: Variant = "error-triggered",
+    settings_file: Annotated[
+        Path | None, typer.Option("--settings", help="JSON file with settings that differ from the variant's.")
+    ] = None,
+    neurons_per_class: Annotated[int | None, typer.Option(help="Neurons of each class.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
+    images: Annotated[int | None, typer.Option(help="Use only the first so many training images.")] = None,
+    seed: Seed = 0,
+    mismatch_cv: Mismatch = 0.2,
+    implementation: Implementation = "numba",
+    dt_us: StepUs = 100,
+    backend: Annotated[str, typer.Option(help="Address of the backend.")] = "emulator",
+    resume: Resume = False,
+    as_json: AsJson = False,
+) -> None:
+    """Learn a classifier in the loop and leave network, registers and result in a folder."""
+    from bcall_hw import files
+    from bcall_hw.chip_model import load_chip
+    from bcall_hw.experiments.dataset import load_dataset
+    from bcall_hw.experiments.demo import learn_classifier
+    from bcall_hw.experiments.training import map_classifier
+
+    settings = _settings(variant, settings_file, neurons_per_class=neurons_per_class, epochs=epochs)
+    dataset = load_dataset(data)
+    if images is not None:
+        dataset = dataset.first(images)
+    mapped = map_classifier(settings, dataset, load_chip("dynapse1"), seed)
+    opened = _open(backend, seed, mismatch_cv, implementation, dt_us)
+    try:
+        with _progress(as_json) as report:
+            run, _, result = learn_classifier(settings, dataset, seed, out, opened, mapped, resume, report)
+    finally:
+        opened.close()
+    mapped.network.save(out / "network.json")
+    run.loop.config.save(out / "config.h5")
+    result |= {"backend": opened.name, "seed": seed, "data": dataset.name, "settings": settings.model_dump(mode="json")}
+    files.write_json(out / "result.json", result)
+    if as_json:
+        print(json.dumps(result))
+        return
+    _print_table("learned", [(k, v) for k, v in result.items() if k != "settings"])
+
+
+@app.command("map")
+def map_command(
+    network: Annotated[Path, typer.Argument(help="Network file (.json or .toml).")],
+    chip: Annotated[str, typer.Option(help="Chip model.")] = "dynapse1",
+    chips: Annotated[str, typer.Option(help="Ids of the chips that may be used, e.g. 0 or 0,1.")] = "0",
+    out: Annotated[Path | None, typer.Option(help="Write the registers to this file (.h5).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Map a network: utilisation, biases and every violation. Exit code 0 when it fits, 2 when not."""
+    try:
+        mapped = _mapped(network, chip, chips)
+    except NetworkDoesNotFit as problem:
+        if as_json:
+            print(json.dumps({"fits": False, "violations": [v.as_dict() for v in problem.violations]}))
+        else:
+            table = Table("rule", "violation", title=f"{network} does not fit {chip}")
+            for violation in problem.violations:
+                table.add_row(type(violation).__name__, _plain(str(violation)))
+            console.print(table)
+        raise typer.Exit(2) from None
+    use = mapped.utilisation()
+    if out is not None:
+        mapped.config.save(out)
+    if as_json:
+        biases = [
+            {"chip": core[0], "core": core[1], "quantity": c.quantity, "bias": c.bias, "coarse": c.code.coarse, "fine": c.code.fine,
+             "wanted": c.wanted, "predicted": c.predicted, "error": c.error}
+            for core, choices in mapped.biases.items() for c in choices
+        ]  # fmt: skip
+        print(json.dumps({"fits": True, "violations": [], "utilisation": use, "biases": biases, "warnings": mapped.warnings}))
+        return
+    _print_map(network, chip, mapped, use)
+
+
+@app.command()
+def deploy(
+    source: Annotated[Path, typer.Argument(help="Registers (.h5), or a network (.json, .toml) to map first.")],
+    backend: Annotated[str, typer.Option(help="Address of the backend.")] = "emulator",
+    seed: Seed = 0,
+    mismatch_cv: Mismatch = 0.2,
+    as_json: AsJson = False,
+) -> None:
+    """Write a configuration to a backend and prove by read-back that it arrived."""
+    from bcall_hw.deploy import deploy as write
+
+    config = _config(source)
+    opened = _open(backend, seed, mismatch_cv, "numba", 100, config)
+    try:
+        result = write(config, opened)
+    finally:
+        opened.close()
+    if as_json:
+        print(json.dumps(result))
+        return
+    _print_table(
+        "deployed",
+        [(k, v) for k, v in result.items() if k != "words"] + [(f"{k} words", n) for k, n in result["words"].items()],
+    )
+
+
+@app.command()
+def emulate(
+    source: Annotated[Path, typer.Argument(help="Registers (.h5), or a network (.json, .toml) to map first.")],
+    stimulus: Annotated[Path, typer.Option(help="Stimulus (.h5, or .csv with time_us,chip,core_mask,tag).")],
+    duration_s: Annotated[float, typer.Option(help="Length of the run (s).")],
+    out: Annotated[Path | None, typer.Option(help="Write the spikes to this file (.h5).")] = None,
+    seed: Seed = 0,
+    mismatch_cv: Mismatch = 0.2,
+    implementation: Implementation = "numba",
+    dt_us: StepUs = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Run a configuration on the emulator: registers and stimulus in, spikes out."""
+    from bcall_hw.stimulus import load_stimulus
+
+    config = _config(source)
+    played = load_stimulus(config.chip, stimulus)
+    opened = _open("emulator", seed, mismatch_cv, implementation, dt_us, config)
+    opened.apply(config)
+    recording = opened.run(played, duration_s)
+    if out is not None:
+        recording.save(out)
+    result: dict[str, Any] = {
+        "backend": opened.name, "seed": seed, "mismatch_cv": mismatch_cv, "duration_s": duration_s, "events_in": len(played.events),
+        "spikes": len(recording), "mean_rate_hz": len(recording) / duration_s / (config.tau2.size), "spikes_sha256": recording.sha256,
+    }  # fmt: skip
+    if as_json:
+        print(json.dumps(result))
+        return
+    _print_table("emulated", list(result.items()))
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """What is installed, what is missing, and what to do."""
+    from bcall_hw.doctor import examine
+
+    found = examine()
+    if as_json:
+        print(json.dumps(found))
+    else:
+        table = Table("thing", "state", "what to do")
+        for name in ("bcall_hw", "python", "platform", "processors"):
+            table.add_row(name, str(found[name]), "")
+        for name, seen in found["needed"].items():
+            table.add_row(name, seen or "[red]missing[/]", "" if seen else f"pip install {name}")
+        for name, item in found["optional"].items():
+            table.add_row(name, item["version"] or "not installed (optional)", "" if item["version"] else item["use"])
+        samna = found["samna"]
+        table.add_row("samna", f"{samna['kind']} {samna['version'] or ''}", samna["advice"])
+        table.add_row("chip models", ", ".join(found["chips"]), "")
+        console.print(table)
+    if found["problems"]:
+        raise typer.Exit(1)
+
+
+# Helpers -------------------------------------------------------------------------------------------------------------
+
+
+def _settings(variant: str, path: Path | None, **given: Any) -> ClassifierSettings:
+    from bcall_hw import files
+    from bcall_hw.experiments.classifier import ClassifierSettings
+    from bcall_hw.experiments.presets import settings_for
+
+    base = settings_for(variant).model_dump()
+    if path is not None:
+        own = files.read_json(path)
+        if not isinstance(own, dict):
+            raise InvalidValue("settings must be a JSON object", where=str(path), used=type(own).__name__)
+        base |= own
+    return ClassifierSettings(**(base | {k: v for k, v in given.items() if v is not None}))
+
+
+def _mapped(path: Path, chip: str, chips: str) -> MappedNetwork:
+    from bcall_hw.chip_model import load_chip
+    from bcall_hw.mapper import map_network
+    from bcall_hw.network import Network
+
+    try:
+        ids = sorted({int(part) for part in chips.split(",")})
+    except ValueError:
+        raise InvalidValue("chip ids are whole numbers with commas between", where="--chips", used=chips) from None
+    return map_network(Network.load(path), load_chip(chip), ids)
+
+
+def _config(path: Path) -> ChipConfig:
+    from bcall_hw.chip_config import ChipConfig
+
+    if path.suffix == ".h5":
+        return ChipConfig.load(path)
+    if not path.exists():
+        raise FileProblem("no such file", where=str(path))
+    return _mapped(path, "dynapse1", "0").config
+
+
+def _open(
+    address: str, seed: int, mismatch_cv: float, implementation: str, dt_us: int, config: ChipConfig | None = None
+) -> Backend:
+    from bcall_hw.backend import open_backend
+    from bcall_hw.backend.emulator.profile import BoardProfile
+
+    if address != "emulator":
+        return open_backend(address)
+    profile = BoardProfile(seed=seed, mismatch_cv=mismatch_cv)
+    where: dict[str, Any] = {} if config is None else {"chip": config.chip.name, "chips": config.chips}
+    return open_backend(address, profile=profile, implementation=implementation, dt_us=dt_us, **where)
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """Progress bars on standard error, one per part of the work."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=notes, disable=quiet and not notes.is_terminal) as progress:
+        tasks: dict[str, Any] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks or progress.tasks[tasks[what]].finished:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done)
+
+        yield report
+
+
+def _print_result(result: dict[str, Any]) -> None:
+    table = Table(
+        "method", "accuracy on held-out images", title=f"{result['data']} on {result['backend']}, board seed {result['seed']}"
+    )
+    table.add_row(f"BCaLL, {result['variant']}", f"{result['accuracy']:.1%}")
+    if "beside" in result:
+        table.add_row(f"BCaLL, {result['beside']['variant']}", f"{result['beside']['accuracy']:.1%}")
+    logistic = result["baselines"]["logistic"]
+    table.add_row("logistic regression, same binary pixels", "not computed" if logistic is None else f"{logistic:.1%}")
+    table.add_row("majority class", f"{result['baselines']['majority']:.1%}")
+    console.print(table)
+    use = result["utilisation"]
+    rows: list[tuple[str, Any]] = [
+        (f"{k} used", f"{use[k]['used']:,} of {use[k]['of']:,}") for k in ("neurons", "cam", "sram", "fpga_sources")
+    ]
+    rows += [
+        (k.replace("_", " "), result[k]) for k in ("events_sent", "spikes_read", "weight_flips", "words_written", "simulated_s")
+    ]
+    rows += [
+        ("faster than real time (learning loop)", f"{result['real_time_factor']:.1f} x"),
+        ("elapsed (s)", result["elapsed_s"]),
+    ]
+    rows += [(k, result[k]) for k in ("numpy_oracle_agrees", "words_decode_to_config", "spikes_sha256", "cam_sha256")]
+    _print_table("run", rows)
+    for warning in result["warnings"]:
+        console.print(f"warning: {warning}", highlight=False)
+
+
+def _print_map(network: Path, chip: str, mapped: MappedNetwork, use: dict[str, Any]) -> None:
+    totals = ", ".join(f"{k} {use[k]['used']:,} of {use[k]['of']:,}" for k in ("neurons", "cam", "sram", "fpga_sources"))
+    console.print(f"{network} fits {chip}: {totals}", highlight=False, soft_wrap=True)
+    table = Table("chip", "core", "populations", "neurons", "CAM entries", "fullest neuron", "input tags")
+    for c in use["cores"]:
+        counts = (c["neurons"], c["cam_used"], c["cam_most"], c["input_tags"])
+        table.add_row(str(c["chip"]), str(c["core"]), ", ".join(c["populations"]) or "-", *(f"{n:,}" for n in counts))
+    console.print(table)
+    table = Table("chip, core", "quantity", "bias", "coarse", "fine", "wanted", "predicted", "error", title="biases (SI units)")
+    for core, choices in mapped.biases.items():
+        for c in choices:
+            numbers = (f"{c.wanted:.4g}", f"{c.predicted:.4g}", f"{c.error:+.2%}")
+            table.add_row(f"{core[0]}, {core[1]}", c.quantity, c.bias, str(c.code.coarse), str(c.code.fine), *numbers)
+    console.print(table)
+    for warning in mapped.warnings:
+        console.print(f"warning: {warning}", highlight=False)
+
+
+def _print_table(title: str, rows: list[tuple[str, Any]]) -> None:
+    table = Table("figure", "value", title=title)
+    for name, value in rows:
+        shown = (
+            f"{value:,.4g}"
+            if isinstance(value, float)
+            else f"{value:,}"
+            if type(value) is int and name != "seed"
+            else str(value)
+        )
+        table.add_row(name.replace("_", " "), _plain(shown))
+    console.print(table)
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+if __name__ == "__main__":
+    main()

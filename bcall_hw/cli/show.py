@@ -1,0 +1,114 @@
+"""How results are shown on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bcall_hw.errors import BcallError
+from bcall_hw.mapper import MappedNetwork
+from bcall_hw.mapping import BiasChoice
+
+console = Console()
+
+_RESOURCES = ("neurons", "cam", "sram", "fpga_sources")
+
+
+def figures(title: str, rows: Mapping[str, Any]) -> None:
+    """Names and values, one a row; hashes are not cut."""
+    table = Table("figure", "value", title=title)
+    table.columns[1].overflow = "fold"
+    for name, value in rows.items():
+        table.add_row(name.replace("_", " "), escape(_number(name, value)))
+    console.print(table)
+
+
+def _number(name: str, value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    return f"{value:,}" if type(value) is int and name != "seed" else str(value)
+
+
+def demo(result: Mapping[str, Any], report: Path) -> None:
+    """Accuracies beside the baselines, then what the run took."""
+    title = f"{result['data']} on {result['backend']}, board seed {result['seed']}"
+    table = Table("method", "accuracy on held-out images", title=title)
+    for variant in [result, *([result["beside"]] if "beside" in result else [])]:
+        table.add_row(f"BCaLL, {variant['variant']}", f"{variant['accuracy']:.1%}")
+    logistic = result["baselines"]["logistic"]
+    table.add_row("logistic regression, same binary pixels", "not computed" if logistic is None else f"{logistic:.1%}")
+    table.add_row("majority class", f"{result['baselines']['majority']:.1%}")
+    console.print(table)
+    use = result["utilisation"]
+    rows: dict[str, Any] = {f"{k} used": f"{use[k]['used']:,} of {use[k]['of']:,}" for k in _RESOURCES}
+    rows |= {k: result[k] for k in ("events_sent", "spikes_read", "weight_flips", "words_written", "simulated_s")}
+    rows["times real time (learning loop)"] = result["real_time_factor"]
+    rows["elapsed (s)"] = result["elapsed_s"]
+    rows |= {k: result[k] for k in ("numpy_oracle_agrees", "words_decode_to_config", "spikes_sha256", "cam_sha256")}
+    figures("run", rows)
+    for warning in result["warnings"]:
+        console.print(f"warning: {warning}", highlight=False, markup=False)
+    console.print(f"report: {report}", soft_wrap=True, highlight=False, markup=False)
+
+
+def violations(network: Path, chip: str, found: tuple[BcallError, ...]) -> None:
+    """Every broken rule, one a row."""
+    table = Table("rule", "violation", title=f"{network} does not fit {chip}")
+    for violation in found:
+        table.add_row(type(violation).__name__, escape(str(violation)))
+    console.print(table)
+
+
+def mapped(network: Path, chip: str, result: MappedNetwork, use: Mapping[str, Any]) -> None:
+    """Utilisation by core, and the bias codes of each kind of core."""
+    totals = ", ".join(f"{k} {use[k]['used']:,} of {use[k]['of']:,}" for k in _RESOURCES)
+    console.print(f"{network} fits {chip}: {totals}", highlight=False, soft_wrap=True, markup=False)
+    table = Table("chip", "core", "populations", "neurons", "CAM entries", "fullest neuron", "input tags")
+    for c in use["cores"]:
+        counts = (c["neurons"], c["cam_used"], c["cam_most"], c["input_tags"])
+        table.add_row(str(c["chip"]), str(c["core"]), ", ".join(c["populations"]) or "-", *(f"{n:,}" for n in counts))
+    console.print(table)
+    for names, choices in _by_kind(result):
+        table = Table(
+            "quantity", "bias", "coarse", "fine", "wanted", "predicted", "error", title=f"biases of {names} (SI units)"
+        )
+        for c in choices:
+            codes = (str(c.code.coarse), str(c.code.fine))
+            table.add_row(c.quantity, c.bias, *codes, f"{c.wanted:.4g}", f"{c.predicted:.4g}", f"{c.error:+.2%}")
+        console.print(table)
+    for warning in result.warnings:
+        console.print(f"warning: {warning}", highlight=False, markup=False)
+
+
+def _by_kind(result: MappedNetwork) -> list[tuple[str, list[BiasChoice]]]:
+    """Cores with equal choices together: they hold one kind of neuron."""
+    kinds: list[tuple[list[str], list[BiasChoice]]] = []
+    for (chip, core), choices in result.biases.items():
+        same = next((names for names, known in kinds if known == choices), None)
+        if same is None:
+            same = []
+            kinds.append((same, choices))
+        same.append(f"chip {chip} core {core}")
+    return [(", ".join(names), choices) for names, choices in kinds]
+
+
+def doctor(found: Mapping[str, Any]) -> None:
+    """Installed and missing things, and what to do."""
+    table = Table("thing", "state", "what to do")
+    for name in ("bcall_hw", "python", "platform", "processors"):
+        table.add_row(name, str(found[name]), "")
+    for name, seen in found["needed"].items():
+        table.add_row(name, seen or "[red]missing[/]", "" if seen else f"pip install {name}")
+    for name, item in found["optional"].items():
+        table.add_row(name, item["version"] or "not installed (optional)", "" if item["version"] else item["use"])
+    samna = found["samna"]
+    table.add_row("samna", f"{samna['kind']} {samna['version'] or ''}", samna["advice"])
+    table.add_row("chip models", ", ".join(found["chips"]), "")
+    console.print(table)
+    for problem in found["problems"]:
+        console.print(f"problem: {problem['what']}. {problem['fix']}", highlight=False, markup=False)

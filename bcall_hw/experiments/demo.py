@@ -1,0 +1,136 @@
+"""The main job, end to end: learn a classifier on the emulated chip, evaluate it, and leave what `deploy` can use."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bcall_hw import __version__, files
+from bcall_hw.backend import Backend, open_backend
+from bcall_hw.backend.emulator.profile import BoardProfile
+from bcall_hw.chip_config import ChipConfig
+from bcall_hw.chip_model import load_chip
+from bcall_hw.errors import BcallError
+from bcall_hw.experiments import baselines
+from bcall_hw.experiments.classifier import ClassifierSettings, encode
+from bcall_hw.experiments.dataset import Dataset
+from bcall_hw.experiments.demo_report import write_report
+from bcall_hw.experiments.training import ClassifierRun, Evaluation, map_classifier
+from bcall_hw.mapper import MappedNetwork
+
+#: Called with (what is being done, done, total).
+Report = Callable[[str, int, int], None]
+
+_ORACLE_PRESENTATIONS = 3
+
+
+def learn_classifier(
+    settings: ClassifierSettings,
+    data: Dataset,
+    seed: int,
+    out: Path,
+    backend: Backend,
+    mapped: MappedNetwork,
+    resume: bool = False,
+    report: Report | None = None,
+) -> tuple[ClassifierRun, Evaluation, dict[str, Any]]:
+    """Train, evaluate on the held-out images, and write network, registers and checkpoint to `out`.
+
+    Returns:
+        The run, its evaluation, and the figures of the result as plain values.
+    """
+    started = time.perf_counter()
+    say = report or _say_nothing
+    run = ClassifierRun(settings, data, seed, backend, mapped)
+    checkpoint = out / f"checkpoint-{settings.variant}.h5"
+    if resume and checkpoint.is_file():
+        run.resume(checkpoint)
+    run.train(lambda done, total: say(f"learning ({settings.variant})", done, total), checkpoint)
+    evaluation = run.evaluate(data.test, data.test_labels, "test", lambda done, total: say("held-out images", done, total))
+    elapsed = time.perf_counter() - started
+    loop = run.loop
+    figures = {
+        "variant": settings.variant, "accuracy": evaluation.accuracy, "held_out_images": len(data.test),
+        "training_presentations": run.total, "taught": run.taught, "weight_flips": loop.flips,
+        "words_written": loop.words_written, "events_sent": loop.spikes_sent, "spikes_read": loop.spikes_read,
+        "simulated_s": loop.simulated_us * 1e-6, "elapsed_s": elapsed, "real_time_factor": loop.simulated_us * 1e-6 / elapsed,
+        "efficacy_on": float(run.engine.efficacy.sum() / (run.engine.sources >= 0).sum()),
+        "spikes_sha256": loop.spikes_sha256, "cam_sha256": loop.config.cam_sha256, "config_sha256": loop.config.sha256,
+    }  # fmt: skip
+    return run, evaluation, figures
+
+
+def run_demo(
+    settings: ClassifierSettings,
+    data: Dataset,
+    seed: int,
+    out: Path,
+    mismatch_cv: float = 0.2,
+    implementation: str = "numba",
+    dt_us: int = 100,
+    beside: ClassifierSettings | None = None,
+    resume: bool = False,
+    report: Report | None = None,
+) -> dict[str, Any]:
+    """The demo: the classifier learned and evaluated on an emulated board, with baselines, checks and a report page.
+
+    Args:
+        beside: a second variant to learn on the same board and report beside the first.
+        out: folder for result.json, report.html, network.json, config.h5 and the checkpoints.
+    """
+    started = time.perf_counter()
+    chip = load_chip("dynapse1")
+    profile = BoardProfile(seed=seed, mismatch_cv=mismatch_cv)
+
+    def board() -> Backend:
+        return open_backend("emulator", profile=profile, implementation=implementation, dt_us=dt_us)
+
+    mapped = map_classifier(settings, data, chip, seed)
+    backend = board()
+    run, evaluation, figures = learn_classifier(settings, data, seed, out, backend, mapped, resume, report)
+    config = run.loop.config
+    mapped.network.save(out / "network.json")
+    config.save(out / "config.h5")
+    decoded = ChipConfig.from_words(chip, config.chips, config.words()) == config
+    oracle = _oracle_agrees(run, profile, dt_us)
+    result = figures | {
+        "backend": backend.name, "seed": seed, "version": __version__, "chip": chip.name, "data": data.name,
+        "mismatch_cv": mismatch_cv, "dt_us": dt_us, "settings": settings.model_dump(mode="json"),
+        "baselines": {"majority": baselines.majority(data), "logistic": baselines.logistic(data)},
+        "utilisation": mapped.utilisation(), "words_decode_to_config": decoded, "numpy_oracle_agrees": oracle,
+        "warnings": mapped.warnings,
+    }  # fmt: skip
+    if beside is not None:
+        other_mapped = map_classifier(beside, data, chip, seed)
+        _, _, result["beside"] = learn_classifier(beside, data, seed, out, board(), other_mapped, resume, report)
+    result["elapsed_s"] = time.perf_counter() - started
+    write_report(out / "report.html", result, run, evaluation, mapped)
+    files.write_json(out / "result.json", result)
+    return result
+
+
+def _say_nothing(what: str, done: int, total: int) -> None:
+    del what, done, total
+
+
+def _oracle_agrees(run: ClassifierRun, profile: BoardProfile, dt_us: int) -> bool:
+    """Whether numpy and numba give the same spikes and state for the final registers and some held-out images."""
+    seen = []
+    for implementation in ("numpy", "numba"):
+        emulator = open_backend("emulator", profile=profile, implementation=implementation, dt_us=dt_us)
+        emulator.apply(run.loop.config)
+        hashes = []
+        for k in range(_ORACLE_PRESENTATIONS):
+            trains = encode(run.settings, run.data.test[k], run.settings.free_s, run.seed, f"oracle/{k}")
+            hashes.append(emulator.run(run.loop.mapped.stimulus(trains), run.settings.free_s).sha256)
+        state = emulator.save_state()
+        seen.append((hashes, np.asarray(state["rows"]).tobytes()))
+    if seen[0] != seen[1]:
+        raise BcallError(
+            "numpy oracle and numba kernel differ", where="emulator", fix="Please report this with seed and versions."
+        )
+    return True

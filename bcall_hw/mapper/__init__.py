@@ -1,0 +1,7 @@
+"""The mapper: Network -> ChipConfig. Entry point: `map_network`."""
+
+from bcall_hw.mapper.cam import PlasticSlots
+from bcall_hw.mapper.map_network import map_network
+from bcall_hw.mapper.mapped import MappedNetwork
+
+__all__ = ["MappedNetwork", "PlasticSlots", "map_network"]

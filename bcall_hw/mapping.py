@@ -1,0 +1,218 @@
+"""Which circuit and bias stands for which quantity, and the codes that a core's neurons need.
+
+Schema and loader of `mappings/<name>.toml`, and the way from physical targets to bias codes with the predicted value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import exp
+from typing import Annotated, Literal
+
+import tomlkit
+from pydantic import Field
+
+from bcall_hw import circuits, files
+from bcall_hw.calibration import Calibration, Circuit, current_range_a, nearest_code
+from bcall_hw.chip_model import BiasCode, ChipModel
+from bcall_hw.errors import BcallError, CurrentOutOfRange, UnknownName
+from bcall_hw.network import NeuronParameters, SynapseParameters, SynapseType
+from bcall_hw.records import Record, data_folder
+
+Law = Literal["time_constant", "duration", "current"]
+
+
+class Quantity(Record):
+    """One quantity of a neuron and the bias that sets it."""
+
+    bias: str
+    law: Law
+    circuit: Circuit | None = None
+
+
+class DpiMapping(Record):
+    """The three biases of a DPI, its capacitance, and the free ratio of its gain and leak currents."""
+
+    tau: str
+    gain: str
+    weight: str
+    circuit: Circuit
+    gain_ratio: Annotated[float, Field(gt=0)]
+
+
+class AdaptationMapping(DpiMapping):
+    """The adaptation DPI, and the bias that enables it."""
+
+    enable: str
+    enable_code: BiasCode
+
+
+class Roles(Record):
+    """Synapse types that the parts of a BCaLL network use."""
+
+    plastic: SynapseType
+    teacher: SynapseType
+    inhibition: SynapseType
+
+
+class Mapping(Record):
+    """A mapping file. Load one with `load_mapping`."""
+
+    schema_version: Literal[1]
+    name: str
+    chip: str
+    neuron: dict[str, Quantity]
+    synapses: dict[SynapseType, DpiMapping]
+    adaptation: AdaptationMapping
+    idle: dict[str, BiasCode]
+    roles: Roles
+
+
+def load_mapping(chip: ChipModel, name: str = "") -> Mapping:
+    """The mapping called `name`, or the BCaLL mapping of the chip.
+
+    Raises:
+        UnknownName: no such mapping.
+    """
+    path = data_folder("mappings") / f"{name or 'bcall_' + chip.name}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.toml")))
+        raise UnknownName("no such mapping", used=path.stem, fix=f"Known: {known}")
+    mapping = Mapping(**tomlkit.parse(files.read_text(path)).unwrap())
+    for bias in mapping.idle:
+        chip.bias_index(bias)
+    return mapping
+
+
+@dataclass(frozen=True)
+class BiasChoice:
+    """One chosen code: what was asked and what the chip will nominally do.
+
+    Attributes:
+        quantity: the quantity, e.g. "tau_s" or "AMPA.weight_a".
+        bias: name of the bias.
+        wanted, predicted: in the quantity's SI unit.
+    """
+
+    quantity: str
+    bias: str
+    code: BiasCode
+    wanted: float
+    predicted: float
+
+    @property
+    def error(self) -> float:
+        """Relative error of the predicted value."""
+        return self.predicted / self.wanted - 1.0 if self.wanted else 0.0
+
+
+def idle_codes(chip: ChipModel, mapping: Mapping) -> dict[str, BiasCode]:
+    """The codes of a core that holds no neuron, by bias name."""
+    return {bias.name: mapping.idle.get(bias.name, bias.samna_default) for bias in chip.biases}
+
+
+def choose_codes(
+    chip: ChipModel, mapping: Mapping, calibration: Calibration, target: NeuronParameters, where: str
+) -> list[BiasChoice]:
+    """The codes that bring a core nearest to a target.
+
+    Raises:
+        CodeProblems: every quantity that is out of range, each with the range and the nearest possible value.
+    """
+    chooser = _Chooser(chip, mapping, calibration, where)
+    for quantity, rule in mapping.neuron.items():
+        chooser.simple(quantity, rule, float(getattr(target, quantity)))
+    pulse_s = chooser.predicted("pulse_width_s")
+    if pulse_s:
+        for synapse, parameters in target.synapses.items():
+            chooser.dpi(synapse, mapping.synapses[synapse], parameters, pulse_s)
+        if target.adaptation is not None:
+            chooser.dpi("adaptation", mapping.adaptation, target.adaptation, pulse_s)
+            name = chip.biases[chip.bias_index(mapping.adaptation.enable)].name
+            chooser.choices.append(BiasChoice("adaptation.enable", name, mapping.adaptation.enable_code, 1.0, 1.0))
+    if chooser.problems:
+        raise CodeProblems(chooser.problems)
+    return chooser.choices
+
+
+class CodeProblems(BcallError):
+    """Every quantity of one target that no code can reach."""
+
+    def __init__(self, problems: list[CurrentOutOfRange]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(str(p) for p in problems))
+
+
+class _Chooser:
+    """Collects the choices and the problems of one core."""
+
+    def __init__(self, chip: ChipModel, mapping: Mapping, calibration: Calibration, where: str) -> None:
+        self.chip, self.mapping, self.calibration, self.where = chip, mapping, calibration, where
+        self.choices: list[BiasChoice] = []
+        self.problems: list[CurrentOutOfRange] = []
+
+    def predicted(self, quantity: str) -> float | None:
+        return next((c.predicted for c in self.choices if c.quantity == quantity), None)
+
+    def _charge(self, law: Law, circuit: Circuit | None) -> float:
+        capacitance = self.calibration.capacitance_f(self.chip, circuit) if circuit else 0.0
+        if law == "time_constant":
+            return circuits.thermal_charge_c(self.chip, capacitance)
+        return circuits.switching_charge_c(self.chip, capacitance)
+
+    def _code(self, quantity: str, bias: str, current_a: float, describe: str) -> tuple[BiasCode, float] | None:
+        name = self.chip.biases[self.chip.bias_index(bias)].name
+        try:
+            return nearest_code(self.chip, current_a, f"{self.where}: {quantity} ({name})")
+        except CurrentOutOfRange as problem:
+            fix = describe or problem.fix
+            used, limit = problem.used, problem.limit
+            self.problems.append(CurrentOutOfRange(problem.what, where=problem.where, used=used, limit=limit, fix=fix))
+            return None
+
+    def _add(self, quantity: str, bias: str, code: BiasCode, wanted: float, predicted: float) -> None:
+        name = self.chip.biases[self.chip.bias_index(bias)].name
+        self.choices.append(BiasChoice(quantity, name, code, wanted, predicted))
+
+    def simple(self, quantity: str, rule: Quantity, value: float) -> None:
+        """A quantity that one bias sets alone: a time (charge / current) or a current."""
+        if value == 0.0:
+            self._add(quantity, rule.bias, BiasCode(coarse=0, fine=0), 0.0, 0.0)
+            return
+        if rule.law == "current":
+            found = self._code(quantity, rule.bias, value, "")
+            if found:
+                self._add(quantity, rule.bias, found[0], value, found[1])
+            return
+        charge = self._charge(rule.law, rule.circuit)
+        low, high = (charge / i for i in reversed(current_range_a(self.chip)))
+        nearest = low if value < low else high
+        describe = (
+            f"{quantity} = {value:.4g} s is outside {low:.4g} to {high:.4g} s; the nearest possible value is {nearest:.4g} s."
+        )
+        found = self._code(quantity, rule.bias, charge / value, describe)
+        if found:
+            self._add(quantity, rule.bias, found[0], value, charge / found[1])
+
+    def dpi(self, name: str, rule: DpiMapping, wanted: SynapseParameters, pulse_s: float) -> None:
+        """Tau, gain and weight of a DPI; the weight is chosen for the tau, gain and pulse that the codes really give."""
+        charge = self._charge("time_constant", rule.circuit)
+        self.simple(f"{name}.tau_s", Quantity(bias=rule.tau, law="time_constant", circuit=rule.circuit), wanted.tau_s)
+        tau_s = self.predicted(f"{name}.tau_s")
+        if tau_s is None:
+            return
+        tau_a = charge / tau_s
+        gain = self._code(f"{name}.gain", rule.gain, rule.gain_ratio * tau_a, "")
+        if gain is None:
+            return
+        self._add(f"{name}.gain_a", rule.gain, gain[0], rule.gain_ratio * tau_a, gain[1])
+        jump = 1.0 - exp(-pulse_s / tau_s)
+        low, high = (circuits.dpi_full_scale_a(i, gain[1], tau_a) * jump for i in current_range_a(self.chip))
+        nearest = low if wanted.weight_a < low else high
+        describe = f"weight_a = {wanted.weight_a:.4g} A is outside {low:.4g} to {high:.4g} A; "
+            f"the nearest possible value is {nearest:.4g} A."
+        needed = circuits.dpi_weight_current_a(wanted.weight_a / jump, gain[1], tau_a)
+        weight = self._code(f"{name}.weight_a", rule.weight, needed, describe)
+        if weight:
+            achieved = circuits.dpi_full_scale_a(weight[1], gain[1], tau_a) * jump
+            self._add(f"{name}.weight_a", rule.weight, weight[0], wanted.weight_a, achieved)
