@@ -210,7 +210,7 @@ class _Chooser:
         low, high = (circuits.dpi_full_scale_a(i, gain[1], tau_a) * jump for i in current_range_a(self.chip))
         nearest = low if wanted.weight_a < low else high
         describe = f"weight_a = {wanted.weight_a:.4g} A is outside {low:.4g} to {high:.4g} A; "
-            f"the nearest possible value is {nearest:.4g} A."
+        describe += f"the nearest possible value is {nearest:.4g} A."
         needed = circuits.dpi_weight_current_a(wanted.weight_a / jump, gain[1], tau_a)
         weight = self._code(f"{name}.weight_a", rule.weight, needed, describe)
         if weight:

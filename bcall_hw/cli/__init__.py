@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
+from bcall_hw.cli import show
 from bcall_hw.errors import BcallError, FileProblem, InvalidValue, NetworkDoesNotFit
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from bcall_hw.chip_config import ChipConfig
     from bcall_hw.experiments.classifier import ClassifierSettings
     from bcall_hw.mapper import MappedNetwork
+    from bcall_hw.mapping import BiasChoice
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-console = Console()
 notes = Console(stderr=True)
 
 Seed = Annotated[int, typer.Option(help="Seed of board, network and spike trains.", min=0, max=2**63 - 1)]
@@ -92,8 +92,7 @@ def demo(
     if as_json:
         print(json.dumps(result))
         return
-    _print_result(result)
-    console.print(f"report: {out / 'report.html'}", soft_wrap=True, highlight=False)
+    show.demo(result, out / "report.html")
 
 
 @app.command()
@@ -140,7 +139,7 @@ def learn(
     if as_json:
         print(json.dumps(result))
         return
-    _print_table("learned", [(k, v) for k, v in result.items() if k != "settings"])
+    show.figures("learned", {k: v for k, v in result.items() if k != "settings"})
 
 
 @app.command("map")
@@ -158,23 +157,16 @@ def map_command(
         if as_json:
             print(json.dumps({"fits": False, "violations": [v.as_dict() for v in problem.violations]}))
         else:
-            table = Table("rule", "violation", title=f"{network} does not fit {chip}")
-            for violation in problem.violations:
-                table.add_row(type(violation).__name__, _plain(str(violation)))
-            console.print(table)
+            show.violations(network, chip, problem.violations)
         raise typer.Exit(2) from None
     use = mapped.utilisation()
     if out is not None:
         mapped.config.save(out)
     if as_json:
-        biases = [
-            {"chip": core[0], "core": core[1], "quantity": c.quantity, "bias": c.bias, "coarse": c.code.coarse, "fine": c.code.fine,
-             "wanted": c.wanted, "predicted": c.predicted, "error": c.error}
-            for core, choices in mapped.biases.items() for c in choices
-        ]  # fmt: skip
+        biases = [_choice(core, choice) for core, choices in mapped.biases.items() for choice in choices]
         print(json.dumps({"fits": True, "violations": [], "utilisation": use, "biases": biases, "warnings": mapped.warnings}))
         return
-    _print_map(network, chip, mapped, use)
+    show.mapped(network, chip, mapped, use)
 
 
 @app.command()
@@ -197,10 +189,8 @@ def deploy(
     if as_json:
         print(json.dumps(result))
         return
-    _print_table(
-        "deployed",
-        [(k, v) for k, v in result.items() if k != "words"] + [(f"{k} words", n) for k, n in result["words"].items()],
-    )
+    words = {f"{kind} words": count for kind, count in result.pop("words").items()}
+    show.figures("deployed", result | words)
 
 
 @app.command()
@@ -226,13 +216,14 @@ def emulate(
     if out is not None:
         recording.save(out)
     result: dict[str, Any] = {
-        "backend": opened.name, "seed": seed, "mismatch_cv": mismatch_cv, "duration_s": duration_s, "events_in": len(played.events),
-        "spikes": len(recording), "mean_rate_hz": len(recording) / duration_s / (config.tau2.size), "spikes_sha256": recording.sha256,
+        "backend": opened.name, "seed": seed, "mismatch_cv": mismatch_cv, "duration_s": duration_s,
+        "events_in": len(played.events), "spikes": len(recording),
+        "mean_rate_hz": len(recording) / duration_s / config.tau2.size, "spikes_sha256": recording.sha256,
     }  # fmt: skip
     if as_json:
         print(json.dumps(result))
         return
-    _print_table("emulated", list(result.items()))
+    show.figures("emulated", result)
 
 
 @app.command()
@@ -244,17 +235,7 @@ def doctor(as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(found))
     else:
-        table = Table("thing", "state", "what to do")
-        for name in ("bcall_hw", "python", "platform", "processors"):
-            table.add_row(name, str(found[name]), "")
-        for name, seen in found["needed"].items():
-            table.add_row(name, seen or "[red]missing[/]", "" if seen else f"pip install {name}")
-        for name, item in found["optional"].items():
-            table.add_row(name, item["version"] or "not installed (optional)", "" if item["version"] else item["use"])
-        samna = found["samna"]
-        table.add_row("samna", f"{samna['kind']} {samna['version'] or ''}", samna["advice"])
-        table.add_row("chip models", ", ".join(found["chips"]), "")
-        console.print(table)
+        show.doctor(found)
     if found["problems"]:
         raise typer.Exit(1)
 
@@ -326,70 +307,11 @@ def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         yield report
 
 
-def _print_result(result: dict[str, Any]) -> None:
-    table = Table(
-        "method", "accuracy on held-out images", title=f"{result['data']} on {result['backend']}, board seed {result['seed']}"
-    )
-    table.add_row(f"BCaLL, {result['variant']}", f"{result['accuracy']:.1%}")
-    if "beside" in result:
-        table.add_row(f"BCaLL, {result['beside']['variant']}", f"{result['beside']['accuracy']:.1%}")
-    logistic = result["baselines"]["logistic"]
-    table.add_row("logistic regression, same binary pixels", "not computed" if logistic is None else f"{logistic:.1%}")
-    table.add_row("majority class", f"{result['baselines']['majority']:.1%}")
-    console.print(table)
-    use = result["utilisation"]
-    rows: list[tuple[str, Any]] = [
-        (f"{k} used", f"{use[k]['used']:,} of {use[k]['of']:,}") for k in ("neurons", "cam", "sram", "fpga_sources")
-    ]
-    rows += [
-        (k.replace("_", " "), result[k]) for k in ("events_sent", "spikes_read", "weight_flips", "words_written", "simulated_s")
-    ]
-    rows += [
-        ("faster than real time (learning loop)", f"{result['real_time_factor']:.1f} x"),
-        ("elapsed (s)", result["elapsed_s"]),
-    ]
-    rows += [(k, result[k]) for k in ("numpy_oracle_agrees", "words_decode_to_config", "spikes_sha256", "cam_sha256")]
-    _print_table("run", rows)
-    for warning in result["warnings"]:
-        console.print(f"warning: {warning}", highlight=False)
-
-
-def _print_map(network: Path, chip: str, mapped: MappedNetwork, use: dict[str, Any]) -> None:
-    totals = ", ".join(f"{k} {use[k]['used']:,} of {use[k]['of']:,}" for k in ("neurons", "cam", "sram", "fpga_sources"))
-    console.print(f"{network} fits {chip}: {totals}", highlight=False, soft_wrap=True)
-    table = Table("chip", "core", "populations", "neurons", "CAM entries", "fullest neuron", "input tags")
-    for c in use["cores"]:
-        counts = (c["neurons"], c["cam_used"], c["cam_most"], c["input_tags"])
-        table.add_row(str(c["chip"]), str(c["core"]), ", ".join(c["populations"]) or "-", *(f"{n:,}" for n in counts))
-    console.print(table)
-    table = Table("chip, core", "quantity", "bias", "coarse", "fine", "wanted", "predicted", "error", title="biases (SI units)")
-    for core, choices in mapped.biases.items():
-        for c in choices:
-            numbers = (f"{c.wanted:.4g}", f"{c.predicted:.4g}", f"{c.error:+.2%}")
-            table.add_row(f"{core[0]}, {core[1]}", c.quantity, c.bias, str(c.code.coarse), str(c.code.fine), *numbers)
-    console.print(table)
-    for warning in mapped.warnings:
-        console.print(f"warning: {warning}", highlight=False)
-
-
-def _print_table(title: str, rows: list[tuple[str, Any]]) -> None:
-    table = Table("figure", "value", title=title)
-    for name, value in rows:
-        shown = (
-            f"{value:,.4g}"
-            if isinstance(value, float)
-            else f"{value:,}"
-            if type(value) is int and name != "seed"
-            else str(value)
-        )
-        table.add_row(name.replace("_", " "), _plain(shown))
-    console.print(table)
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+def _choice(core: tuple[int, int], choice: BiasChoice) -> dict[str, Any]:
+    return {
+        "chip": core[0], "core": core[1], "quantity": choice.quantity, "bias": choice.bias, "coarse": choice.code.coarse,
+        "fine": choice.code.fine, "wanted": choice.wanted, "predicted": choice.predicted, "error": choice.error,
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

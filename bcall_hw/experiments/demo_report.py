@@ -19,15 +19,16 @@ def write_report(path: Path, result: dict[str, Any], run: ClassifierRun, evaluat
     page = report.Page(
         f"BCaLL classifier on the emulated {chip.title}",
         f"Learned by the {settings.variant} variant of the rule in the loop with {result['backend']}, "
-        f"board seed {result['seed']}, mismatch CV {result['mismatch_cv']}. Everything here comes from the emulator; no chip was measured.",
+        f"board seed {result['seed']}, mismatch CV {result['mismatch_cv']}. Everything here comes from the emulator; "
+        "no chip was measured.",
     )
     page.heading("Result")
     page.table(["method", f"accuracy on {len(data.test)} held-out images"], _accuracies(result))
     if settings.variant == "error-triggered":
         page.text(
             "Error-triggered means that the host opens plasticity only after a free run that was wrong or lacked margin. "
-            "It is an addition of this project to the rule, not part of its publication; the pure variant learns with a teacher that is "
-            "always on and nothing but the rule's own stop-learning gate."
+            "It is an addition of this project to the rule, not part of its publication; the pure variant learns with "
+            "a teacher that is always on and nothing but the rule's own stop-learning gate."
         )
     page.figure(report.confusion_figure(evaluation.confusion), "Confusion matrix of the held-out images.")
     page.heading("Activity")
