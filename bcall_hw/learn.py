@@ -88,7 +88,7 @@ class LearningLoop:
         self.backend.apply(self.config)
         self.backend.load_state(state["backend"])
         for name in _COUNTERS:
-            setattr(self, name, state["counters"][name])
+            setattr(self, name, type(getattr(self, name))(state["counters"][name]))
 
 
 _COUNTERS = ("words_written", "flips", "presentations", "spikes_sent", "spikes_read", "simulated_us", "spikes_sha256")

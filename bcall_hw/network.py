@@ -15,10 +15,13 @@ from bcall_hw.arrays import IntArray
 from bcall_hw.errors import CorruptFile, EmptyNetwork, ForeignFile, InvalidValue, UnknownName
 from bcall_hw.records import Record
 
-PositiveSeconds = Annotated[float, Field(gt=0)]
-Amperes = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(gt=0)]
-Index = Annotated[int, Field(ge=0)]
+PositiveSeconds = Annotated[float, Field(gt=0, strict=True)]
+Amperes = Annotated[float, Field(ge=0, strict=True)]
+PositiveAmperes = Annotated[float, Field(gt=0, strict=True)]
+# Bounded so that every later product fits 64 bits.
+Count = Annotated[int, Field(gt=0, le=2**31 - 1, strict=True)]
+Index = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)]
+Seed = Annotated[int, Field(ge=0, le=random_bits.MAX_SEED, strict=True)]
 Name = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")]
 
 SynapseType = Literal["AMPA", "NMDA", "GABA_A", "GABA_B"]
@@ -33,7 +36,7 @@ class SynapseParameters(Record):
     """
 
     tau_s: PositiveSeconds
-    weight_a: Annotated[float, Field(gt=0)]
+    weight_a: PositiveAmperes
 
 
 class NeuronParameters(Record):
@@ -51,7 +54,7 @@ class NeuronParameters(Record):
 
     tau_s: PositiveSeconds
     refractory_s: PositiveSeconds
-    gain_a: Annotated[float, Field(gt=0)]
+    gain_a: PositiveAmperes
     pulse_width_s: PositiveSeconds
     dc_a: Amperes = 0.0
     synapses: dict[SynapseType, SynapseParameters] = Field(default_factory=dict)
@@ -115,7 +118,7 @@ class RandomFanIn(Record):
 
     kind: Literal["random_fan_in"] = "random_fan_in"
     fan_in: Count
-    seed: Index = 0
+    seed: Seed = 0
     candidates: tuple[Index, ...] | None = None
 
 
@@ -164,7 +167,7 @@ class Network(Record):
     populations: tuple[Population, ...]
     connections: tuple[Connection, ...] = ()
 
-    def __init__(self, **data: Any) -> None:
+    def __init__(self, /, **data: Any) -> None:
         super().__init__(**data)
         if not self.populations:
             raise EmptyNetwork("the network has no population", where=f"network {self.name!r}", fix="Add a population.")
@@ -213,7 +216,11 @@ class Network(Record):
         for group in self.inputs:
             if group.name == name:
                 return group.size
-        return self.population(name, where).size
+        for population in self.populations:
+            if population.name == name:
+                return population.size
+        known = ", ".join([i.name for i in self.inputs] + [p.name for p in self.populations])
+        raise UnknownName("no input or population of that name", where=where, used=name, fix=f"Known: {known}")
 
     def synapses(self, connection: Connection) -> tuple[IntArray, IntArray, IntArray]:
         """The connection's synapses, sorted by target then source: source index, target index, multiplicity.

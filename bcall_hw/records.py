@@ -1,4 +1,4 @@
-"""The base of every value that is read from a file or given by a user: frozen, strict, with our errors."""
+"""The base of every value that is read from a file or given by a user: frozen, checked, with our errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="strings")
 
-    def __init__(self, **data: Any) -> None:
+    def __init__(self, /, **data: Any) -> None:
         try:
             super().__init__(**data)
         except ValidationError as problem:

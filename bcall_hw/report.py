@@ -141,11 +141,11 @@ def cores_figure(cores: Sequence[Mapping[str, Any]], neurons_per_core: int, cam_
     figure, panels = _figure(2.2 * len(cores), 2.2, 1, len(cores))
     for axes, core in zip(panels, cores, strict=True):
         shares = (core["neurons"] / neurons_per_core, core["cam_most"] / cam_entries)
-        axes.barh([1, 0], shares, color=["#1f4e79", "#5b8db8"])
-        axes.set(xlim=(0, 1), ylim=(-0.6, 1.9), xticks=[0, 0.5, 1], yticks=[1, 0])
+        axes.barh([1, 0], shares, height=0.45, color=["#1f4e79", "#5b8db8"])
+        axes.set(xlim=(0, 1), ylim=(-0.4, 1.75), xticks=[0, 0.5, 1], yticks=[1, 0])
         axes.set_yticklabels(["neurons", "CAM"] if core is cores[0] else [])
         axes.set_title(f"chip {core['chip']} core {core['core']}\n{', '.join(core['populations']) or 'unused'}", fontsize=8)
-        axes.text(0.03, 1.5, f"{core['neurons']} of {neurons_per_core}", fontsize=8)
-        axes.text(0.03, 0.5, f"fullest neuron {core['cam_most']} of {cam_entries}", fontsize=8)
+        axes.text(0.03, 1.34, f"{core['neurons']} of {neurons_per_core}", fontsize=8)
+        axes.text(0.03, 0.34, f"fullest neuron {core['cam_most']} of {cam_entries}", fontsize=8)
         axes.tick_params(labelsize=7)
     return figure

@@ -191,9 +191,9 @@ class Stimulus:
             attrs = file.attrs
             return cls(
                 load_chip(str(attrs["chip"])),
-                np.asarray(file["events"][...], dtype=EVENT_DTYPE),
+                files.array_of(file, "events", EVENT_DTYPE),
                 int(attrs["isi_base"]),
-                np.asarray(file["poisson_rates_hz"][...], dtype=np.float64),
+                files.array_of(file, "poisson_rates_hz", np.float64),
                 int(attrs["poisson_chip"]),
                 int(attrs["poisson_core_mask"]),
             )

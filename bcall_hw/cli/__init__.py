@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typer.core import TyperGroup
 
 from bcall_hw.cli import show
 from bcall_hw.errors import BcallError, FileProblem, InvalidValue, NetworkDoesNotFit
@@ -23,7 +24,26 @@ if TYPE_CHECKING:
     from bcall_hw.mapper import MappedNetwork
     from bcall_hw.mapping import BiasChoice
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+class Commands(TyperGroup):
+    """Our errors become one line and exit code 2, Ctrl-C exit code 130."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the chosen command."""
+        try:
+            return super().invoke(ctx)
+        except BcallError as problem:
+            if "--json" in sys.argv:
+                print(json.dumps(problem.as_dict()))
+            notes.print(f"[bold red]error[/] {type(problem).__name__}:", end=" ")
+            notes.print(str(problem), markup=False, highlight=False, soft_wrap=True)
+            raise SystemExit(2) from None
+        except KeyboardInterrupt:
+            notes.print("interrupted; the last checkpoint, if there is one, is intact: go on with --resume")
+            raise SystemExit(130) from None
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 notes = Console(stderr=True)
 
 Seed = Annotated[int, typer.Option(help="Seed of board, network and spike trains.", min=0, max=2**63 - 1)]
@@ -37,23 +57,8 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoin
 
 
 def main() -> None:
-    """Entry point: our errors become one line and exit code 2, Ctrl-C exit code 130."""
-    as_json = "--json" in sys.argv
-    try:
-        app(standalone_mode=False)
-    except BcallError as problem:
-        if as_json:
-            print(json.dumps(problem.as_dict()))
-        notes.print(f"[bold red]error[/] {type(problem).__name__}:", end=" ")
-        notes.print(str(problem), markup=False, highlight=False, soft_wrap=True)
-        raise SystemExit(2) from None
-    except typer.Exit as done:
-        raise SystemExit(done.exit_code) from None
-    except (KeyboardInterrupt, typer.Abort):
-        notes.print("interrupted; the last checkpoint, if there is one, is intact: go on with --resume")
-        raise SystemExit(130) from None
-    except BrokenPipeError:
-        raise SystemExit(141) from None
+    """Entry point."""
+    app()
 
 
 @app.command()
@@ -312,7 +317,3 @@ def _choice(core: tuple[int, int], choice: BiasChoice) -> dict[str, Any]:
         "chip": core[0], "core": core[1], "quantity": choice.quantity, "bias": choice.bias, "coarse": choice.code.coarse,
         "fine": choice.code.fine, "wanted": choice.wanted, "predicted": choice.predicted, "error": choice.error,
     }  # fmt: skip
-
-
-if __name__ == "__main__":
-    main()

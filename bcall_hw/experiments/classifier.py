@@ -49,35 +49,35 @@ class ClassifierSettings(Record):
     """
 
     variant: Variant = "error-triggered"
-    neurons_per_class: Count = 50
+    neurons_per_class: Count = 75
     fan_in: Count = 56
     teacher_fan_in: Count = 4
     inhibition_fan_in: Count = 4
     teacher_sources: Count = 16
     inhibition_sources: Count = 32
-    epochs: Count = 3
+    epochs: Count = 2
     active_hz: Rate = 75.0
     silent_hz: Rate = 1.0
-    inhibition_hz: Rate = 100.0
+    inhibition_hz: Rate = 160.0
     teacher_hz: Rate = 150.0
     wrong_hz: Rate = 0.0
     rest_s: Rate = 0.04
     free_s: Seconds = 0.1
     teach_s: Seconds = 0.1
     test_s: Seconds = 0.2
-    margin: Rate = 0.5
+    margin: Rate = 0.1
     min_activity: Rate = 0.02
     tau_membrane_s: Seconds = 0.02
     refractory_s: Seconds = 0.003
     gain_a: Amperes = 1e-9
     pulse_width_s: Seconds = 2e-5
     plastic_tau_s: Seconds = 0.01
-    plastic_a: Amperes = 6e-12
+    plastic_a: Amperes = 1e-11
     teacher_a: Amperes = 3e-11
     inhibition_tau_s: Seconds = 0.015
     inhibition_a: Amperes = 2e-11
     rule: RuleParameters = RuleParameters(
-        tau_i_s=0.030, tau_j_s=0.059, a_i=0.4, a_j=0.5, theta_i=0.30, theta_j=0.23, c_p=0.02, c_d1=-0.0086, c_d2=-0.00006,
+        tau_i_s=0.030, tau_j_s=0.059, a_i=0.4, a_j=0.5, theta_i=0.30, theta_j=0.23, c_p=0.012, c_d1=-0.0052, c_d2=-0.00006,
         stop_learning=StopLearning(tau_s=0.450, a=0.06, theta_lo=0.02, theta_hi=0.9), bistability=Bistability(tau_w_s=3000.0),
         source="searched on a validation part of the training images, from preset D",
     )  # fmt: skip

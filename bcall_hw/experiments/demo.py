@@ -80,7 +80,7 @@ def run_demo(
 
     Args:
         beside: a second variant to learn on the same board and report beside the first.
-        out: folder for result.json, report.html, network.json, config.h5 and the checkpoints.
+        out: folder for result.json, report.html, network.json, config.h5, stimulus.h5 (one held-out image) and the checkpoints.
     """
     started = time.perf_counter()
     chip = load_chip("dynapse1")
@@ -95,6 +95,8 @@ def run_demo(
     config = run.loop.config
     mapped.network.save(out / "network.json")
     config.save(out / "config.h5")
+    example = encode(settings, data.test[0], settings.test_s, seed, "example")
+    mapped.stimulus(example).save(out / "stimulus.h5")
     decoded = ChipConfig.from_words(chip, config.chips, config.words()) == config
     oracle = _oracle_agrees(run, profile, dt_us)
     result = figures | {

@@ -15,7 +15,7 @@ from bcall_hw import files, random_bits
 from bcall_hw.arrays import BoolArray, IntArray
 from bcall_hw.backend import Backend
 from bcall_hw.chip_model import ChipModel
-from bcall_hw.errors import ForeignFile
+from bcall_hw.errors import BackendProblem, ForeignFile
 from bcall_hw.experiments.classifier import ClassifierSettings, build_network, encode
 from bcall_hw.experiments.dataset import Dataset
 from bcall_hw.learn import LearningLoop
@@ -26,6 +26,7 @@ Progress = Callable[[int, int], None]
 
 _KIND, _VERSION = "checkpoint", 1
 _CHECKPOINT_EVERY = 100
+_SILENT_AFTER = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,23 +74,32 @@ class ClassifierRun:
         return self.settings.epochs * len(self.data.train)
 
     def train(self, progress: Progress | None = None, checkpoint: Path | None = None) -> None:
-        """Train to the end from where the run stands; on an interruption the checkpoint is written first."""
+        """Train to the end from where the run stands.
+
+        Args:
+            progress: called with (done, total) after each image.
+            checkpoint: file that is written whole every 100 images and at the end, for `resume`.
+
+        Raises:
+            BackendProblem: nothing fires, teacher included.
+        """
         step = self._error_triggered if self.settings.variant == "error-triggered" else self._pure
         order, epoch_of_order = np.zeros(0, dtype=np.int64), -1
-        try:
-            while self.done < self.total:
-                epoch, position = divmod(self.done, len(self.data.train))
-                if epoch != epoch_of_order:
-                    order, epoch_of_order = random_bits.permutation(self.seed, f"order/{epoch}", len(self.data.train)), epoch
-                if checkpoint is not None and self.done % _CHECKPOINT_EVERY == 0:
-                    self._save(checkpoint)
-                step(int(order[position]), f"{epoch}/{position}")
-                self.done += 1
-                if progress:
-                    progress(self.done, self.total)
-        finally:
-            if checkpoint is not None and self.done == self.total:
+        while self.done < self.total:
+            epoch, position = divmod(self.done, len(self.data.train))
+            if epoch != epoch_of_order:
+                order, epoch_of_order = random_bits.permutation(self.seed, f"order/{epoch}", len(self.data.train)), epoch
+            if checkpoint is not None and self.done % _CHECKPOINT_EVERY == 0:
                 self._save(checkpoint)
+            step(int(order[position]), f"{epoch}/{position}")
+            self.done += 1
+            if progress:
+                progress(self.done, self.total)
+            if self.done == _SILENT_AFTER and self.loop.spikes_read == 0:
+                where, fix = f"first {_SILENT_AFTER} images", "Raise plastic_a or teacher_a, or lower inhibition_hz."
+                raise BackendProblem("no neuron fires, not even with a teacher", where=where, fix=fix)
+        if checkpoint is not None:
+            self._save(checkpoint)
 
     def _error_triggered(self, image: int, stream: str) -> None:
         """A free run; if the target class lacks lead, a teaching phase for it and for the strongest wrong class."""

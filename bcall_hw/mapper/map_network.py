@@ -9,12 +9,12 @@ from bcall_hw.arrays import BoolArray
 from bcall_hw.calibration import Calibration, load_calibration
 from bcall_hw.chip_config import ChipConfig, Registers
 from bcall_hw.chip_model import BiasCode, ChipModel
-from bcall_hw.errors import BcallError, NetworkDoesNotFit
+from bcall_hw.errors import BcallError, NetworkDoesNotFit, PlacementFull, SourcesExceeded
 from bcall_hw.mapper.cam import cam_entries, fan_in_problems
 from bcall_hw.mapper.check import check
 from bcall_hw.mapper.mapped import MappedNetwork
 from bcall_hw.mapper.place import Core, place
-from bcall_hw.mapper.route import assign_tags, sram_entries
+from bcall_hw.mapper.route import assign_tags, source_problems, sram_entries
 from bcall_hw.mapping import BiasChoice, CodeProblems, Mapping, choose_codes, idle_codes, load_mapping
 from bcall_hw.network import Network, NeuronParameters
 
@@ -45,8 +45,11 @@ def map_network(
     placement, problems = place(network, chip, empty.chips)
     kinds = placement.kind or dict.fromkeys([(empty.chips[0], 0)], network.populations[0].neuron)
     biases, code_problems = _biases(chip, mapping, calibration, kinds)
-    problems += fan_in_problems(network, chip) + code_problems
-    if len(placement.addresses) < len(network.populations):
+    problems += source_problems(network, chip) + code_problems
+    # Connections are expanded only once their groups are known to be of a size that a board can hold.
+    if not any(isinstance(p, PlacementFull | SourcesExceeded) for p in problems):
+        problems += fan_in_problems(network, chip)
+    if len(placement.addresses) < len(network.populations) or any(isinstance(p, SourcesExceeded) for p in problems):
         raise NetworkDoesNotFit(problems, subject)
     routes, tag_problems = assign_tags(network, chip, placement)
     if tag_problems:

@@ -54,16 +54,17 @@ def reached_cores(network: Network, placement: Placement) -> dict[str, list[froz
     return {name: [frozenset(cores) for cores in sets] for name, sets in found.items()}
 
 
+def source_problems(network: Network, chip: ChipModel) -> list[BcallError]:
+    """Whether the inputs have more sources than the FPGA."""
+    used, limit = sum(i.size for i in network.inputs), chip.stimulus.sources
+    if used <= limit:
+        return []
+    return [SourcesExceeded("more input sources than the board has", where="inputs", used=used, limit=limit, fix="Use fewer.")]
+
+
 def assign_tags(network: Network, chip: ChipModel, placement: Placement) -> tuple[Routes, list[BcallError]]:
     """Tags such that no target core sees two sources under one tag: wished tags, then neurons, then free inputs."""
     assigning = _Assigning(chip, reached_cores(network, placement))
-    n_inputs = sum(i.size for i in network.inputs)
-    if n_inputs > chip.stimulus.sources:
-        limit = chip.stimulus.sources
-        assigning.problems.append(
-            SourcesExceeded("more input sources than the board has", where="inputs", used=n_inputs, limit=limit)
-        )
-        return assigning.routes, assigning.problems
     for group in network.inputs:
         if group.tags is not None:
             assigning.wished(group.name, group.tags)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +49,7 @@ class PlasticityEngine:
 
     def __init__(self, parameters: RuleParameters, sources: npt.ArrayLike, n_sources: int, w_hid: npt.ArrayLike) -> None:
         self.parameters, self.n_sources = parameters, n_sources
-        self._sources: IntArray = np.ascontiguousarray(sources, dtype=np.int64)
+        self._sources: IntArray = np.array(sources, dtype=np.int64, order="C")
         self._w_hid: FloatArray = np.array(w_hid, dtype=np.float64, order="C")
         shape = self._sources.shape
         if len(shape) != 2 or self._w_hid.shape != shape:
@@ -134,13 +135,16 @@ class PlasticityEngine:
         """
         for name, times, ids, count in (("pre", pre_s, pre_ids, self.n_sources), ("post", post_s, post_ids, len(self._x_j))):
             self._check(name, times, ids, count, duration_s)
+        open_ = np.ones(len(self._x_j), dtype=np.bool_) if learn is None else np.ascontiguousarray(learn, dtype=np.bool_)
+        if open_.shape != self._x_j.shape:
+            where, limit = "PlasticityEngine.advance", self._x_j.shape
+            raise InvalidValue("learn needs one value per post neuron", where=where, used=open_.shape, limit=limit)
         from bcall_hw.rule._kernel import advance
 
         times = np.concatenate([pre_s, post_s]) + self._time_s
         kinds = np.concatenate([np.zeros(len(pre_s), dtype=np.int64), np.ones(len(post_s), dtype=np.int64)])
         ids = np.concatenate([pre_ids, post_ids]).astype(np.int64)
         order = np.lexsort((ids, kinds, times))
-        open_ = np.ones(len(self._x_j), dtype=np.bool_) if learn is None else np.ascontiguousarray(learn, dtype=np.bool_)
         advance(
             self._numbers, self._switches, *self._fan_out, self._sources,
             self._x_i, self._x_j, self._x_s, self._t_i, self._t_j, self._w_hid, self._t_w,
@@ -162,35 +166,47 @@ class PlasticityEngine:
         if len(times) == 0:
             return
         if not (float(np.min(times)) >= 0.0 and float(np.max(times)) <= duration_s + 1e-9):
-            used, limit = (float(np.min(times)), float(np.max(times))), f"0 to {duration_s} s"
-            raise InvalidValue(f"{name} spikes outside the span", where="PlasticityEngine.advance", used=used, limit=limit)
-        if int(np.min(ids)) < 0 or int(np.max(ids)) >= count:
-            raise InvalidValue(
-                f"{name} id out of range", where="PlasticityEngine.advance", used=int(np.max(ids)), limit=count - 1
-            )
+            span, limit = (float(np.min(times)), float(np.max(times))), f"0 to {duration_s} s"
+            raise InvalidValue(f"{name} spikes outside the span", where="PlasticityEngine.advance", used=span, limit=limit)
+        lowest, highest = int(np.min(ids)), int(np.max(ids))
+        if lowest < 0 or highest >= count:
+            used = lowest if lowest < 0 else highest
+            raise InvalidValue(f"{name} id out of range", where="PlasticityEngine.advance", used=used, limit=count - 1)
 
     # Checkpoints -----------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
         """Everything that changes, as arrays and numbers, for a checkpoint."""
         arrays = {name: getattr(self, f"_{name}").copy() for name in _STATE}
-        return arrays | {"time_s": self._time_s}
+        return arrays | {"time_s": self._time_s, "fingerprint": self._fingerprint()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to a state that `state` gave.
+        """Go back to a state that `state` gave; nothing changes if it does not fit.
 
         Raises:
-            InvalidValue: of another engine.
+            InvalidValue: a part is missing, or it is the state of another engine.
         """
-        for name in _STATE:
-            mine, given = getattr(self, f"_{name}"), np.asarray(state[name])
-            if mine.shape != given.shape:
+        for name in (*_STATE, "time_s", "fingerprint"):
+            if name not in state:
+                raise InvalidValue("part of the checkpoint is missing", where=f"PlasticityEngine.{name}")
+        if state["fingerprint"] != self._fingerprint():
+            raise InvalidValue("checkpoint of another engine: other synapses or parameters", where="PlasticityEngine")
+        given = {name: np.asarray(state[name], dtype=np.float64) for name in _STATE}
+        for name, array in given.items():
+            mine = getattr(self, f"_{name}")
+            if mine.shape != array.shape or not np.all(np.isfinite(array)):
+                used, limit = array.shape, mine.shape
                 raise InvalidValue(
-                    "checkpoint of another engine", where=f"PlasticityEngine.{name}", used=given.shape, limit=mine.shape
+                    "checkpoint of another engine, or damaged", where=f"PlasticityEngine.{name}", used=used, limit=limit
                 )
-            mine[...] = given
+        for name, array in given.items():
+            getattr(self, f"_{name}")[...] = array
         self._time_s = float(state["time_s"])
         self._on = self._w_hid > self.parameters.theta_w
+
+    def _fingerprint(self) -> str:
+        """Hash of what a state belongs to: the synapses and the parameters."""
+        return hashlib.sha256(self._sources.tobytes() + self.parameters.model_dump_json().encode()).hexdigest()
 
 
 _STATE = ("x_i", "x_j", "x_s", "t_i", "t_j", "w_hid", "t_w")

@@ -30,7 +30,7 @@ class StopLearning(Record):
     theta_lo: Fraction
     theta_hi: Fraction
 
-    def __init__(self, **data: float) -> None:
+    def __init__(self, /, **data: float) -> None:
         super().__init__(**data)
         if self.theta_lo >= self.theta_hi:
             used = (self.theta_lo, self.theta_hi)

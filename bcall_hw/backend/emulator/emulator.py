@@ -46,7 +46,7 @@ class Emulator:
     ) -> None:
         self._chip = load_chip(chip)
         self._profile = profile or BoardProfile()
-        if not 10 <= dt_us <= 1000 or 1000 % dt_us:
+        if type(dt_us) is not int or not 10 <= dt_us <= 1000 or 1000 % dt_us:
             raise InvalidValue("time step must divide 1 ms", where="emulator dt_us", used=dt_us, limit="10 to 1000 us")
         if implementation not in ("numba", "numpy"):
             raise InvalidValue("no such implementation", where="emulator", used=implementation, limit="numba or numpy")
@@ -137,8 +137,8 @@ class Emulator:
     def save_state(self) -> dict[str, Any]:
         """Membranes, currents, refractory counters, spikes on their way, and how far each Poisson source was drawn."""
         machine = self._running()
-        rows = np.ascontiguousarray(machine.rows[:, : words.STATE_ROWS])
-        return {"rows": rows, "pending": machine.pending, "poisson": self._poisson.drawn()}
+        rows = machine.rows[:, : words.STATE_ROWS].copy()
+        return {"rows": rows, "pending": machine.pending.copy(), "poisson": self._poisson.drawn()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go back to a saved state.
@@ -149,8 +149,14 @@ class Emulator:
         machine, rows = self._running(), np.asarray(state["rows"])
         if rows.shape != (machine.rows.shape[0], words.STATE_ROWS, machine.rows.shape[2]):
             raise InvalidValue("state of another board", where="emulator", used=rows.shape)
+        pending = np.asarray(state["pending"], dtype=np.int32).reshape(-1, 2)
+        top = (machine.rows.shape[0], self._chip.tags_per_core)
+        if rows.min() < 0 or np.any(pending < 0) or np.any(pending >= top) or len(pending) > len(machine.destinations.core):
+            raise InvalidValue("state is damaged", where="emulator", fix="Start again without it.")
+        if np.any(rows[:, words.V] >= words.V_RANGE << words.V_BITS):
+            raise InvalidValue("membrane beyond its range", where="emulator", fix="Start again without it.")
         machine.rows[:, : words.STATE_ROWS] = rows
-        machine.pending = np.asarray(state["pending"], dtype=np.int32).reshape(-1, 2)
+        machine.pending = pending
         self._poisson.restore(np.asarray(state["poisson"]))
 
     def state_sha256(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from bcall_hw import random_bits
 from bcall_hw.arrays import IntArray
@@ -37,9 +38,10 @@ class PoissonSources:
         active = np.flatnonzero(rates > 0)
         if not active.size or stimulus.poisson_chip not in chips:
             return None
+        tables = {tag: self._cumulative(tag, float(rates[tag]) * self._dt_s) for tag in active.tolist()}
         steps, tags = [], []
-        for tag in active.tolist():
-            counts = self._counts(tag, float(rates[tag]) * self._dt_s, n_steps)
+        for tag, table in tables.items():
+            counts = self._counts(tag, table, n_steps)
             steps.append(np.repeat(np.arange(n_steps), counts))
             tags.append(np.full(int(counts.sum()), tag))
         step, tag_of = np.concatenate(steps), np.concatenate(tags)
@@ -52,23 +54,24 @@ class PoissonSources:
             np.repeat(step[order], len(targets)).astype(np.int32), core, np.repeat(tag_of[order], len(targets)).astype(np.int32)
         )
 
-    def _counts(self, tag: int, mean: float, n_steps: int) -> IntArray:
+    @staticmethod
+    def _cumulative(tag: int, mean: float) -> npt.NDArray[np.uint64]:
+        """Cumulative Poisson distribution of the spikes in a step, in units of 2^-32."""
         terms = [1.0]
         for k in range(1, _MOST_PER_STEP + 1):
             terms.append(terms[-1] * mean / k)
         cumulative = np.cumsum(terms) * float(portable_math.exp(-mean))
         if 1.0 - cumulative[-1] > 2.0**-32:
-            raise BackendProblem(
-                "mean spikes of a Poisson source in one step are too many",
-                where=f"source {tag}",
-                used=mean,
-                fix="Use a shorter time step.",
-            )
+            what, fix = "mean spikes of a Poisson source in one step are too many", "Use a shorter time step."
+            raise BackendProblem(what, where=f"source {tag}", used=mean, fix=fix)
+        return np.floor(cumulative * 2.0**32).astype(np.uint64)
+
+    def _counts(self, tag: int, cumulative: npt.NDArray[np.uint64], n_steps: int) -> IntArray:
         if tag not in self._generators:
             self._generators[tag] = random_bits.generator(self._seed, f"poisson/{tag}")
         self._drawn[tag] = self._drawn.get(tag, 0) + n_steps
         bits = self._generators[tag].random_raw(n_steps) >> np.uint64(32)
-        return np.searchsorted(np.floor(cumulative * 2.0**32).astype(np.uint64), bits, side="right").astype(np.int64)
+        return np.searchsorted(cumulative, bits, side="right").astype(np.int64)
 
     def drawn(self) -> IntArray:
         """How many words of each used source's stream are spent: int (sources, 2), tag and words."""

@@ -31,8 +31,9 @@ def _kernel(neurons: int) -> Callable[..., Any]:
     sum_row, decay_row = words.SUM * n_all, words.DECAY * n_all
     jump_ahp_row, full_ahp_row = words.JUMP_AHP * n_all, words.FULL_AHP * n_all
     h_row, feedback_row, gate_row = words.H * n_all, words.FEEDBACK * n_all, words.GATE * n_all
-    four, five = 4 * n_all, 5 * n_all
     table_shift, gain_bits, fraction_bits, one = words.TABLE_SHIFT, words.GAIN_BITS, words.FRACTION_BITS, words.ONE
+    gate_open = np.int32(1 << words.GAIN_BITS)
+    half_one = words.ONE // 2
     half = 1 << (words.GAIN_BITS - 1)
 
     @numba.njit(cache=True, nogil=True)
@@ -45,9 +46,16 @@ def _kernel(neurons: int) -> Callable[..., Any]:
         touched = np.zeros(n_cores, np.uint8)
         # A core at rest, whose rest is a fixed point, and that no event has reached yet, need not be stepped: same bits.
         awake = np.zeros(n_cores, np.uint8)
+        # Rows of currents that are not all zero: the others neither decay nor change.
+        live = np.ones((n_cores, 5), np.uint8)
+        gated_core = np.zeros(n_cores, np.uint8)
         for c in range(n_cores):
             block, table = blocks[c], tables[c]
+            for index in range(table.shape[1]):
+                if table[2, index] != gate_open:
+                    gated_core[c] = 1
             for i in range(n_all):
+                block[gate_row + i] = gate_open
                 drive = max(np.int64(0), np.int64(block[dc_row + i])) * np.int64(table[0, 0])
                 net = (drive >> gain_bits) - np.int64(block[leak_row + i]) + np.int64(table[1, 0])
                 state = block[v_row + i] | block[refractory_row + i] | block[ahp_row + i]
@@ -85,17 +93,26 @@ def _kernel(neurons: int) -> Callable[..., Any]:
                 block = blocks[c]
                 if touched[c]:
                     touched[c] = 0
-                    for i in range(four):
-                        current = np.int64(block[syn_row + i])
-                        change = np.int64(block[sum_row + i]) * (np.int64(block[full_row + i]) - current)
-                        block[syn_row + i] = np.int32(current + (change >> fraction_bits))
-                        block[sum_row + i] = np.int32(0)
+                    for row in range(4):
+                        base, any_sum = row * n_all, np.int32(0)
+                        for i in range(n_all):
+                            any_sum |= block[sum_row + base + i]
+                        if any_sum == 0:
+                            continue
+                        live[c, row] = 1
+                        for i in range(n_all):
+                            current = np.int64(block[syn_row + base + i])
+                            change = np.int64(block[sum_row + base + i]) * (np.int64(block[full_row + base + i]) - current)
+                            block[syn_row + base + i] = np.int32(current + (change >> fraction_bits))
+                            block[sum_row + base + i] = np.int32(0)
                 table = tables[c]
                 for i in range(n_all):
                     index = block[v_row + i] >> table_shift
                     block[h_row + i] = table[0, index]
                     block[feedback_row + i] = table[1, index]
-                    block[gate_row + i] = table[2, index]
+                if gated_core[c]:
+                    for i in range(n_all):
+                        block[gate_row + i] = table[2, block[v_row + i] >> table_shift]
                 gain = gains[c]
                 n_fired = np.int32(0)
                 for i in range(n_all):
@@ -118,6 +135,7 @@ def _kernel(neurons: int) -> Callable[..., Any]:
                     block[sum_row + i] = np.int32(fired)
                     n_fired += np.int32(fired)
                 if n_fired > 0:
+                    live[c, 4] = 1
                     for i in range(n_all):
                         if block[sum_row + i] != 0:
                             block[sum_row + i] = np.int32(0)
@@ -133,10 +151,17 @@ def _kernel(neurons: int) -> Callable[..., Any]:
                                 pending[n_pending, 0] = dest_core[d]
                                 pending[n_pending, 1] = dest_tag[d]
                                 n_pending += 1
-                for i in range(five):
-                    current = np.int64(block[syn_row + i])
-                    change = current * np.int64(block[decay_row + i]) + (one - 1)
-                    block[syn_row + i] = np.int32(current - (change >> fraction_bits))
+                for row in range(5):
+                    if live[c, row] == 0:
+                        continue
+                    base, any_current = row * n_all, np.int32(0)
+                    for i in range(n_all):
+                        current = np.int64(block[syn_row + base + i])
+                        lost = (current * np.int64(block[decay_row + base + i]) + half_one) >> fraction_bits
+                        left = np.int32(current - max(lost, np.int64(current > 0)))
+                        block[syn_row + base + i] = left
+                        any_current |= left
+                    live[c, row] = any_current != 0
         return n_steps, n_out, n_pending
 
     return kernel

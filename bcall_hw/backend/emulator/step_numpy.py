@@ -70,10 +70,11 @@ def _integrate(machine: Machine, rows: IntArray) -> IntArray:
 
 
 def _decay(rows: IntArray) -> None:
-    """Exponential decay of the five DPIs, rounded away from the old value so that silence reaches exactly 0."""
+    """Exponential decay of the five DPIs, rounded to nearest but at least 1, so that silence reaches exactly 0."""
     current = rows[:, words.I_SYN : words.I_AHP + 1]
     fraction = rows[:, words.DECAY : words.DECAY_AHP + 1]
-    current -= (current * fraction + words.ONE - 1) >> words.FRACTION_BITS
+    lost = (current * fraction + words.ONE // 2) >> words.FRACTION_BITS
+    current -= np.maximum(lost, current > 0)
 
 
 def _reached(machine: Machine, spikes: IntArray) -> Int32Array:

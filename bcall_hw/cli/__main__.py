@@ -1,0 +1,5 @@
+"""`python -m bcall_hw.cli` is `bcall-hw`."""
+
+from bcall_hw.cli import main
+
+main()

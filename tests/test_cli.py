@@ -1,0 +1,220 @@
+"""The command line as a user and a script see it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Run, only_json
+
+from bcall_hw.chip_config import ChipConfig
+from bcall_hw.network import Network
+from bcall_hw.recording import SpikeRecording
+
+NEURON = {
+    "tau_s": 0.02, "refractory_s": 0.003, "gain_a": 1e-9, "pulse_width_s": 2e-5,
+    "synapses": {"AMPA": {"tau_s": 0.01, "weight_a": 5e-11}},
+}  # fmt: skip
+
+
+def network(fan_in: int = 4, **neuron: object) -> dict[str, object]:
+    return {
+        "format": "bcall_hw/network", "format_version": 1, "name": "small",
+        "inputs": [{"name": "in", "size": fan_in, "tags": list(range(300, 300 + fan_in))}],
+        "populations": [{"name": "pop", "size": 3, "neuron": NEURON | neuron}],
+        "connections": [{"name": "c", "source": "in", "target": "pop", "synapse": "AMPA"}],
+    }  # fmt: skip
+
+
+@pytest.fixture
+def network_file(tmp_path: Path) -> Path:
+    path = tmp_path / "net.json"
+    path.write_text(json.dumps(network()))
+    return path
+
+
+@pytest.mark.usefixtures("network_file")
+def test_map_deploy_emulate_go_together(run: Run, tmp_path: Path) -> None:
+    mapped = run("map", "net.json", "--out", "config.h5", "--json")
+    assert mapped.returncode == 0, mapped.stderr
+    result = only_json(mapped)
+    assert result["fits"]
+    assert result["utilisation"]["cam"]["used"] == 12
+    deployed = only_json(run("deploy", "config.h5", "--json"))
+    config = ChipConfig.load(tmp_path / "config.h5")
+    assert deployed["config_sha256"] == config.sha256
+    assert deployed["cam_sha256"] == config.cam_sha256
+    assert deployed["read_back_equal"]
+    assert deployed["words"] == {"cam": 65536, "sram": 3072, "bias": 100, "tau2": 1024}
+    rows = [f"{1000 * k},0,15,{300 + k % 4}" for k in range(150)]
+    (tmp_path / "stimulus.csv").write_text("\n".join(["time_us,chip,core_mask,tag", *rows]) + "\n")
+    command = ("emulate", "config.h5", "--stimulus", "stimulus.csv", "--duration-s", "0.2", "--json")
+    emulated = only_json(run(*command, "--out", "spikes.h5"))
+    assert emulated["spikes"] > 0
+    recording = SpikeRecording.load(tmp_path / "spikes.h5")
+    assert recording.sha256 == emulated["spikes_sha256"]
+    assert only_json(run(*command, "--implementation", "numpy"))["spikes_sha256"] == recording.sha256
+    assert only_json(run(*command, "--seed", "1"))["spikes_sha256"] != recording.sha256
+    assert only_json(run("deploy", "net.json", "--json"))["config_sha256"] == config.sha256
+
+
+@pytest.mark.usefixtures("network_file")
+def test_tables_name_the_biases(run: Run) -> None:
+    done = run("map", "net.json", env=os.environ | {"COLUMNS": "160"})
+    assert done.returncode == 0
+    assert "IF_TAU1_N" in done.stdout
+    assert "fits dynapse1" in done.stdout
+
+
+def test_map_lists_every_violation_and_exits_with_2(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "net.json").write_text(json.dumps(network(fan_in=65, tau_s=40.0)))
+    done = run("map", "net.json", "--json", "--out", "config.h5")
+    assert done.returncode == 2
+    violations = only_json(done)["violations"]
+    assert sorted({v["error"] for v in violations}) == ["CurrentOutOfRange", "FanInExceeded"]
+    assert {v["where"] for v in violations if v["error"] == "FanInExceeded"} == {
+        f"population 'pop' neuron {k}" for k in range(3)
+    }
+    assert not (tmp_path / "config.h5").exists()
+    assert "65" in run("map", "net.json").stdout
+
+
+BAD = {
+    "missing network": (["map", "nowhere.json"], "nowhere.json"),
+    "not a network": (["map", "other.json"], "not a network file"),
+    "not json": (["map", "broken.json"], "is not JSON"),
+    "ending": (["map", "net.txt"], ".json or .toml"),
+    "nan weight": (["map", "nan.json"], "weight_a"),
+    "negative tau": (["map", "tau.json"], "tau_s"),
+    "empty network": (["map", "empty.json"], "no population"),
+    "unknown chip": (["map", "net.json", "--chip", "dynapse9"], "dynapse1"),
+    "chips": (["map", "net.json", "--chips", "0,x"], "--chips"),
+    "chip beyond the board": (["map", "net.json", "--chips", "7"], "chip ids"),
+    "config is text": (["deploy", "fake.h5"], "fake.h5"),
+    "no such backend": (["deploy", "net.json", "--backend", "samna:auto"], "samna:auto"),
+    "no such config": (["deploy", "nowhere.h5"], "nowhere.h5"),
+    "duration": (["emulate", "net.json", "--stimulus", "s.csv", "--duration-s", "-1"], "duration"),
+    "csv": (["emulate", "net.json", "--stimulus", "bad.csv", "--duration-s", "1"], "line 3"),
+    "unsorted": (["emulate", "net.json", "--stimulus", "unsorted.csv", "--duration-s", "1"], "sorted"),
+    "variant": (["learn", "--out", "o", "--variant", "best"], "error-triggered"),
+    "data": (["learn", "--out", "o", "--data", "faces"], "faces"),
+    "settings": (["learn", "--out", "o", "--settings", "tau.json"], "ClassifierSettings"),
+    "images": (["learn", "--out", "o", "--images", "5000"], "1400"),
+    "cv": (["learn", "--out", "o", "--images", "5", "--mismatch-cv", "-1"], "mismatch_cv"),
+    "step": (["learn", "--out", "o", "--images", "5", "--dt-us", "300"], "dt_us"),
+    "implementation": (["learn", "--out", "o", "--images", "5", "--implementation", "cuda"], "cuda"),
+    "too large": (["learn", "--out", "o", "--images", "5", "--neurons-per-class", "300"], "1024"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_clear_error(run: Run, tmp_path: Path, case: str) -> None:
+    for name, content in {
+        "net.json": json.dumps(network()),
+        "net.txt": "x",
+        "other.json": '{"format": "something"}',
+        "broken.json": "{",
+        "nan.json": json.dumps(network(synapses={"AMPA": {"tau_s": 0.01, "weight_a": float("nan")}})),
+        "tau.json": json.dumps(network(tau_s=-0.02)),
+        "empty.json": json.dumps(network() | {"populations": [], "connections": []}),
+        "fake.h5": "hello",
+        "s.csv": "time_us,chip,core_mask,tag\n1,0,15,300\n",
+        "bad.csv": "time_us,chip,core_mask,tag\n1,0,15,300\n2,0,x,300\n",
+        "unsorted.csv": "time_us,chip,core_mask,tag\n9,0,15,300\n2,0,15,300\n",
+    }.items():
+        (tmp_path / name).write_text(content)
+    before = sorted(tmp_path.rglob("*"))
+    arguments, fragment = BAD[case]
+    done = run(*arguments, "--json")
+    assert done.returncode == 2, done.stdout + done.stderr
+    problem = only_json(done)
+    problem = problem if "error" in problem else problem["violations"][0]
+    assert fragment in json.dumps(problem, ensure_ascii=False) + done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before, "something was left behind"
+
+
+def test_doctor_tells_what_is_there(run: Run) -> None:
+    found = only_json(run("doctor", "--json"))
+    assert found["problems"] == []
+    assert found["chips"]["dynapse1"]["biases"] == 25
+    assert found["samna"]["kind"] in ("absent", "loader", "binary")
+    assert run("doctor").returncode == 0
+
+
+def test_doctor_works_without_optional_packages_and_names_missing_ones(tmp_path: Path) -> None:
+    """Optional packages and samna are hidden; a needed one that is missing is named, with what to do."""
+    script = (
+        "import importlib.metadata as m, importlib.util as u, sys\n"
+        "real_version, real_spec = m.version, u.find_spec\n"
+        "def version(name):\n"
+        "    if name in ('numba', 'scikit-learn'): raise m.PackageNotFoundError(name)\n"
+        "    return real_version(name)\n"
+        "m.version = version\n"
+        "u.find_spec = lambda name, *a: None if name in ('samna', 'sklearn') else real_spec(name, *a)\n"
+        "sys.argv = ['bcall-hw', 'doctor', '--json']\n"
+        "from bcall_hw.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    found = only_json(done)
+    assert found["problems"] == [{"what": "numba is not installed", "fix": "pip install numba"}]
+    assert found["samna"]["kind"] == "absent"
+    assert found["optional"]["scikit-learn"]["version"] is None
+
+
+LEARN = ("learn", "--images", "250", "--neurons-per-class", "3", "--epochs", "1", "--seed", "5", "--json")
+
+
+def test_interrupted_learning_goes_on_to_the_same_bits(run: Run, tmp_path: Path) -> None:
+    whole = only_json(run(*LEARN, "--out", "whole"))
+    command = [sys.executable, "-m", "bcall_hw.cli", *LEARN, "--out", "cut"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    checkpoint = tmp_path / "cut" / "checkpoint-error-triggered.h5"
+    deadline = time.monotonic() + 120
+    first_written = None
+    while time.monotonic() < deadline and process.poll() is None:
+        if checkpoint.exists():
+            first_written = first_written or checkpoint.stat().st_mtime_ns
+            if checkpoint.stat().st_mtime_ns != first_written:
+                break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, (out, err)
+    assert "--resume" in err
+    assert not (tmp_path / "cut" / "result.json").exists()
+    resumed = only_json(run(*LEARN, "--out", "cut", "--resume"))
+    same = ("accuracy", "spikes_sha256", "cam_sha256", "config_sha256", "weight_flips", "spikes_read", "words_written")
+    assert {k: resumed[k] for k in same} == {k: whole[k] for k in same}
+    refused = run(*LEARN[:-2], "6", "--json", "--out", "cut", "--resume")
+    assert refused.returncode == 2
+    assert "seed" in refused.stderr
+
+
+def test_own_data_file(run: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 200)
+    images = np.zeros((200, 6, 8), dtype=np.uint8)
+    images[np.arange(200), 2 * labels] = images[np.arange(200), 2 * labels + 1] = 1
+    arrays = {"train": images[:150], "train_labels": labels[:150], "test": images[150:], "test_labels": labels[150:]}
+    np.savez(tmp_path / "bars.npz", **arrays)
+    done = run("learn", "--data", "bars.npz", "--neurons-per-class", "8", "--epochs", "3", "--out", "o", "--json")
+    assert done.returncode == 0, done.stderr
+    assert only_json(done)["accuracy"] >= 0.9
+    assert Network.load(tmp_path / "o" / "network.json").size_of("classes") == 24
+
+
+def test_a_silent_network_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "weak.json").write_text('{"plastic_a": 1e-14, "teacher_a": 1e-14}')
+    done = run("learn", "--settings", "weak.json", "--neurons-per-class", "3", "--out", "o", "--json")
+    assert done.returncode == 2
+    assert "plastic_a" in done.stderr

@@ -1,0 +1,106 @@
+"""The demo's promises on a small run: same seed same bits, the numpy oracle agrees over the whole loop, JSON and report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import Run, only_json
+
+from bcall_hw.backend import open_backend
+from bcall_hw.backend.emulator.profile import BoardProfile
+from bcall_hw.chip_config import ChipConfig
+from bcall_hw.chip_model import ChipModel
+from bcall_hw.experiments import baselines
+from bcall_hw.experiments.dataset import Dataset, load_dataset
+from bcall_hw.experiments.demo import run_demo
+from bcall_hw.experiments.presets import settings_for
+from bcall_hw.experiments.training import ClassifierRun, map_classifier
+
+
+def small(variant: str, images: int = 12) -> tuple[Dataset, object]:
+    settings = settings_for(variant).model_copy(update={"neurons_per_class": 4, "epochs": 1})
+    data = load_dataset("digits")
+    short = Dataset(data.name, data.shape, data.train[:images], data.train_labels[:images], data.test[:5], data.test_labels[:5])
+    return short, settings
+
+
+@pytest.mark.parametrize("variant", ["error-triggered", "pure"])
+def test_numpy_and_numba_learn_the_same_bits(chip: ChipModel, variant: str) -> None:
+    data, settings = small(variant)
+    seen = []
+    for implementation in ("numba", "numpy", "numba"):
+        backend = open_backend("emulator", profile=BoardProfile(seed=3, mismatch_cv=0.2), implementation=implementation)
+        run = ClassifierRun(settings, data, 3, backend, map_classifier(settings, data, chip, 3))
+        run.train()
+        evaluation = run.evaluate(data.test, data.test_labels, "test")
+        seen.append((run.loop.spikes_sha256, run.loop.config.cam_sha256, evaluation.counts.tobytes(), run.loop.spikes_read))
+    assert seen[0] == seen[1] == seen[2]
+    assert seen[0][3] > 100
+
+
+def test_demo_result_report_and_artefacts(tmp_path: Path) -> None:
+    data, settings = small("error-triggered")
+    _, pure = small("pure")
+    result = run_demo(settings, data, 7, tmp_path, beside=pure)
+    assert json.loads((tmp_path / "result.json").read_text()) == json.loads(json.dumps(result))
+    wanted = {
+        "accuracy",
+        "baselines",
+        "spikes_sha256",
+        "cam_sha256",
+        "backend",
+        "seed",
+        "real_time_factor",
+        "utilisation",
+        "elapsed_s",
+    }
+    assert wanted <= result.keys()
+    assert result["beside"]["variant"] == "pure"
+    assert result["numpy_oracle_agrees"]
+    assert result["words_decode_to_config"]
+    config = ChipConfig.load(tmp_path / "config.h5")
+    assert config.cam_sha256 == result["cam_sha256"]
+    page = (tmp_path / "report.html").read_text()
+    for part in (
+        "Confusion matrix",
+        "Hidden weights",
+        "Where the network lies",
+        result["spikes_sha256"],
+        "no chip was measured",
+    ):
+        assert part in page
+    assert page.count("data:image/png;base64,") == 5
+    assert "http://" not in page
+    assert "https://" not in page
+    again = run_demo(settings, data, 7, tmp_path / "again")
+    other = run_demo(settings, data, 8, tmp_path / "other")
+    assert (again["spikes_sha256"], again["cam_sha256"]) == (result["spikes_sha256"], result["cam_sha256"])
+    assert other["spikes_sha256"] != result["spikes_sha256"]
+
+
+def test_cited_logistic_regression_is_recomputed() -> None:
+    pytest.importorskip("sklearn", reason="scikit-learn recomputes the cited baseline: pip install scikit-learn")
+    assert baselines.fit_logistic(load_dataset("digits")) == pytest.approx(baselines.DIGITS_LOGISTIC, abs=1e-12)
+
+
+def test_digits_are_those_of_scikit_learn() -> None:
+    datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn ships the digits: pip install scikit-learn")
+    images, labels = datasets.load_digits(return_X_y=True)
+    data = load_dataset("digits")
+    assert (len(data.train), len(data.test)) == (1400, 397)
+    assert ((images > 5) == [*data.train, *data.test]).all()
+    assert (labels == [*data.train_labels, *data.test_labels]).all()
+
+
+def test_tuning_never_sees_the_held_out_digits() -> None:
+    data = load_dataset("digits")
+    tuning = data.split_validation(280)
+    assert (tuning.test == data.train[-280:]).all()
+    assert len(tuning.train) == 1120
+
+
+def test_accuracy_of_a_short_run_beats_the_majority_class(run: Run) -> None:
+    result = only_json(run("learn", "--neurons-per-class", "20", "--epochs", "1", "--images", "500", "--out", "o", "--json"))
+    assert result["accuracy"] > 3 * baselines.majority(load_dataset("digits"))
