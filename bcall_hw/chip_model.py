@@ -20,6 +20,9 @@ from bcall_hw.arrays import FloatArray, IntArray
 from bcall_hw.errors import CorruptFile, FieldOverflow, UnknownBias, UnknownChip, UnknownName
 from bcall_hw.records import Record, data_folder
 
+#: The chip that is meant where none is named.
+DEFAULT_CHIP = "dynapse1"
+
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
 Code = Annotated[int, Field(ge=0)]

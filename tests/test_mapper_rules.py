@@ -191,6 +191,11 @@ def test_overlapping_wishes_name_the_population_that_is_there() -> None:
     only(net, PlacementFull, "population 'c'", "overlaps", "population 'a'", "(0, 1)")
 
 
+def test_two_overlapping_wishes() -> None:
+    net = network(population("a", 10, at(0, 1, 0)), population("b", 5, at(0, 1, 9)))
+    only(net, PlacementFull, "population 'b'", "overlaps", "population 'a'")
+
+
 def test_adjacent_wishes_are_allowed() -> None:
     mapped = map_network(network(population("a", 10, at(0, 1, 0)), population("b", 246, at(0, 1, 10))), CHIP)
     assert mapped.addresses["b"][[0, -1]].tolist() == [[0, 1, 10], [0, 1, 255]]
@@ -304,12 +309,13 @@ def test_violations_of_several_rules_are_gathered() -> None:
         population("fan", 1, at(0, 0)),
         population("slow", 1, at(0, 1), neuron(100.0)),
         population("conflict", 1, at(0, 1, 9)),
-        population("late", 2, at(0, 2, 255)),
         link("c", "x", "fan"),
     )
     found = refusal(net)
     kinds = {type(v) for v in found.violations}
-    assert kinds == {FanInExceeded, CurrentOutOfRange, BiasConflict, PlacementFull}
+    assert kinds == {FanInExceeded, CurrentOutOfRange, BiasConflict}
+    late = Network(populations=(*net.populations, population("late", 2, at(0, 2, 255))))
+    assert {type(v) for v in refusal(late).violations} == {CurrentOutOfRange, BiasConflict, PlacementFull}
     without_bad_places = Network(
         inputs=net.inputs,
         connections=net.connections,

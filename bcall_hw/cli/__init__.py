@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from typer.core import TyperGroup
 
+from bcall_hw.backend.emulator.words import DEFAULT_STEP_US
+from bcall_hw.chip_model import DEFAULT_CHIP
 from bcall_hw.cli import show
 from bcall_hw.errors import BcallError, FileProblem, InvalidValue, NetworkDoesNotFit
 
@@ -53,6 +55,7 @@ StepUs = Annotated[int, typer.Option("--dt-us", help="Time step of the emulator 
 Mismatch = Annotated[float, typer.Option("--mismatch-cv", help="Coefficient of variation of the board's mismatch.")]
 DataOption = Annotated[str, typer.Option("--data", help='"digits", a folder with the four MNIST files, or an .npz file.')]
 Variant = Annotated[str, typer.Option(help="error-triggered or pure.")]
+Chip = Annotated[str, typer.Option(help="Chip model.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")]
 
 
@@ -69,7 +72,8 @@ def demo(
     data: DataOption = "digits",
     mismatch_cv: Mismatch = 0.2,
     implementation: Implementation = "numba",
-    dt_us: StepUs = 100,
+    dt_us: StepUs = DEFAULT_STEP_US,
+    chip: Chip = DEFAULT_CHIP,
     alone: Annotated[bool, typer.Option("--alone", help="Do not learn the other variant beside it.")] = False,
     resume: Resume = False,
     as_json: AsJson = False,
@@ -83,17 +87,9 @@ def demo(
     settings, beside = settings_for(variant), None if alone else settings_for(other)
     with _progress(as_json) as report:
         result = run_demo(
-            settings,
-            load_dataset(data),
-            seed,
-            out,
-            mismatch_cv,
-            implementation,
-            dt_us,
-            beside=beside,
-            resume=resume,
-            report=report,
-        )
+            settings, load_dataset(data), seed, out, mismatch_cv, implementation, dt_us,
+            beside=beside, resume=resume, report=report, chip_name=chip,
+        )  # fmt: skip
     if as_json:
         print(json.dumps(result))
         return
@@ -114,8 +110,9 @@ def learn(
     seed: Seed = 0,
     mismatch_cv: Mismatch = 0.2,
     implementation: Implementation = "numba",
-    dt_us: StepUs = 100,
+    dt_us: StepUs = DEFAULT_STEP_US,
     backend: Annotated[str, typer.Option(help="Address of the backend.")] = "emulator",
+    chip: Chip = DEFAULT_CHIP,
     resume: Resume = False,
     as_json: AsJson = False,
 ) -> None:
@@ -130,8 +127,8 @@ def learn(
     dataset = load_dataset(data)
     if images is not None:
         dataset = dataset.first(images)
-    mapped = map_classifier(settings, dataset, load_chip("dynapse1"), seed)
-    opened = _open(backend, seed, mismatch_cv, implementation, dt_us)
+    mapped = map_classifier(settings, dataset, load_chip(chip), seed)
+    opened = _open(backend, seed, mismatch_cv, implementation, dt_us, mapped.config)
     try:
         with _progress(as_json) as report:
             run, _, result = learn_classifier(settings, dataset, seed, out, opened, mapped, resume, report)
@@ -150,7 +147,7 @@ def learn(
 @app.command("map")
 def map_command(
     network: Annotated[Path, typer.Argument(help="Network file (.json or .toml).")],
-    chip: Annotated[str, typer.Option(help="Chip model.")] = "dynapse1",
+    chip: Chip = DEFAULT_CHIP,
     chips: Annotated[str, typer.Option(help="Ids of the chips that may be used, e.g. 0 or 0,1.")] = "0",
     out: Annotated[Path | None, typer.Option(help="Write the registers to this file (.h5).")] = None,
     as_json: AsJson = False,
@@ -178,6 +175,7 @@ def map_command(
 def deploy(
     source: Annotated[Path, typer.Argument(help="Registers (.h5), or a network (.json, .toml) to map first.")],
     backend: Annotated[str, typer.Option(help="Address of the backend.")] = "emulator",
+    chip: Chip = DEFAULT_CHIP,
     seed: Seed = 0,
     mismatch_cv: Mismatch = 0.2,
     as_json: AsJson = False,
@@ -185,8 +183,8 @@ def deploy(
     """Write a configuration to a backend and prove by read-back that it arrived."""
     from bcall_hw.deploy import deploy as write
 
-    config = _config(source)
-    opened = _open(backend, seed, mismatch_cv, "numba", 100, config)
+    config = _config(source, chip)
+    opened = _open(backend, seed, mismatch_cv, "numba", DEFAULT_STEP_US, config)
     try:
         result = write(config, opened)
     finally:
@@ -203,17 +201,18 @@ def emulate(
     source: Annotated[Path, typer.Argument(help="Registers (.h5), or a network (.json, .toml) to map first.")],
     stimulus: Annotated[Path, typer.Option(help="Stimulus (.h5, or .csv with time_us,chip,core_mask,tag).")],
     duration_s: Annotated[float, typer.Option(help="Length of the run (s).")],
+    chip: Chip = DEFAULT_CHIP,
     out: Annotated[Path | None, typer.Option(help="Write the spikes to this file (.h5).")] = None,
     seed: Seed = 0,
     mismatch_cv: Mismatch = 0.2,
     implementation: Implementation = "numba",
-    dt_us: StepUs = 100,
+    dt_us: StepUs = DEFAULT_STEP_US,
     as_json: AsJson = False,
 ) -> None:
     """Run a configuration on the emulator: registers and stimulus in, spikes out."""
     from bcall_hw.stimulus import load_stimulus
 
-    config = _config(source)
+    config = _config(source, chip)
     played = load_stimulus(config.chip, stimulus)
     opened = _open("emulator", seed, mismatch_cv, implementation, dt_us, config)
     opened.apply(config)
@@ -274,27 +273,25 @@ def _mapped(path: Path, chip: str, chips: str) -> MappedNetwork:
     return map_network(Network.load(path), load_chip(chip), ids)
 
 
-def _config(path: Path) -> ChipConfig:
+def _config(path: Path, chip: str) -> ChipConfig:
     from bcall_hw.chip_config import ChipConfig
 
     if path.suffix == ".h5":
         return ChipConfig.load(path)
     if not path.exists():
         raise FileProblem("no such file", where=str(path))
-    return _mapped(path, "dynapse1", "0").config
+    return _mapped(path, chip, "0").config
 
 
-def _open(
-    address: str, seed: int, mismatch_cv: float, implementation: str, dt_us: int, config: ChipConfig | None = None
-) -> Backend:
+def _open(address: str, seed: int, mismatch_cv: float, implementation: str, dt_us: int, config: ChipConfig) -> Backend:
     from bcall_hw.backend import open_backend
     from bcall_hw.backend.emulator.profile import BoardProfile
 
     if address != "emulator":
         return open_backend(address)
     profile = BoardProfile(seed=seed, mismatch_cv=mismatch_cv)
-    where: dict[str, Any] = {} if config is None else {"chip": config.chip.name, "chips": config.chips}
-    return open_backend(address, profile=profile, implementation=implementation, dt_us=dt_us, **where)
+    board: dict[str, Any] = {"chip": config.chip.name, "chips": config.chips, "profile": profile}
+    return open_backend(address, implementation=implementation, dt_us=dt_us, **board)
 
 
 @contextmanager

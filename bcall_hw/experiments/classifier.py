@@ -11,6 +11,7 @@ from bcall_hw import random_bits
 from bcall_hw.arrays import BoolArray, FloatArray, IntArray
 from bcall_hw.experiments.dataset import Dataset
 from bcall_hw.mapper.mapped import Train
+from bcall_hw.mapping import Roles
 from bcall_hw.network import (
     Connection,
     Explicit,
@@ -88,8 +89,12 @@ def candidate_pixels(settings: ClassifierSettings, data: Dataset) -> IntArray:
     return np.flatnonzero(data.train.mean(axis=0) > settings.min_activity).astype(np.int64)
 
 
-def build_network(settings: ClassifierSettings, data: Dataset, seed: int) -> Network:
-    """One population of neurons, a block per class; plastic pixels, a teacher per class, shared inhibition."""
+def build_network(settings: ClassifierSettings, data: Dataset, seed: int, roles: Roles) -> Network:
+    """One population of neurons, a block per class; plastic pixels, a teacher per class, shared inhibition.
+
+    Args:
+        roles: the chip's synapse type for each of these parts.
+    """
     classes, per_class = data.classes, settings.neurons_per_class
     size = classes * per_class
     pixels = candidate_pixels(settings, data)
@@ -97,9 +102,9 @@ def build_network(settings: ClassifierSettings, data: Dataset, seed: int) -> Net
         tau_s=settings.tau_membrane_s, refractory_s=settings.refractory_s, gain_a=settings.gain_a,
         pulse_width_s=settings.pulse_width_s,
         synapses={
-            "AMPA": SynapseParameters(tau_s=settings.plastic_tau_s, weight_a=settings.plastic_a),
-            "NMDA": SynapseParameters(tau_s=settings.plastic_tau_s, weight_a=settings.teacher_a),
-            "GABA_B": SynapseParameters(tau_s=settings.inhibition_tau_s, weight_a=settings.inhibition_a),
+            roles.plastic: SynapseParameters(tau_s=settings.plastic_tau_s, weight_a=settings.plastic_a),
+            roles.teacher: SynapseParameters(tau_s=settings.plastic_tau_s, weight_a=settings.teacher_a),
+            roles.inhibition: SynapseParameters(tau_s=settings.inhibition_tau_s, weight_a=settings.inhibition_a),
         },
     )  # fmt: skip
     fan_in = min(settings.fan_in, len(pixels))
@@ -113,15 +118,15 @@ def build_network(settings: ClassifierSettings, data: Dataset, seed: int) -> Net
         populations=[Population(name="classes", size=size, neuron=neuron)],
         connections=[
             Connection(
-                name="learned", source="pixels", target="classes", synapse="AMPA", plastic=True,
+                name="learned", source="pixels", target="classes", synapse=roles.plastic, plastic=True,
                 rule=RandomFanIn(fan_in=fan_in, seed=seed, candidates=pixels.tolist()),
             ),
             Connection(
-                name="teaching", source="teacher", target="classes", synapse="NMDA",
+                name="teaching", source="teacher", target="classes", synapse=roles.teacher,
                 rule=Explicit(pairs=_teacher_pairs(settings, size, seed)),
             ),
             Connection(
-                name="inhibiting", source="inhibition", target="classes", synapse="GABA_B",
+                name="inhibiting", source="inhibition", target="classes", synapse=roles.inhibition,
                 rule=RandomFanIn(fan_in=settings.inhibition_fan_in, seed=seed),
             ),
         ],

@@ -12,8 +12,9 @@ import numpy as np
 from bcall_hw import __version__, files
 from bcall_hw.backend import Backend, open_backend
 from bcall_hw.backend.emulator.profile import BoardProfile
+from bcall_hw.backend.emulator.words import DEFAULT_STEP_US
 from bcall_hw.chip_config import ChipConfig
-from bcall_hw.chip_model import load_chip
+from bcall_hw.chip_model import DEFAULT_CHIP, load_chip
 from bcall_hw.errors import BcallError
 from bcall_hw.experiments import baselines
 from bcall_hw.experiments.classifier import ClassifierSettings, encode
@@ -71,10 +72,11 @@ def run_demo(
     out: Path,
     mismatch_cv: float = 0.2,
     implementation: str = "numba",
-    dt_us: int = 100,
+    dt_us: int = DEFAULT_STEP_US,
     beside: ClassifierSettings | None = None,
     resume: bool = False,
     report: Report | None = None,
+    chip_name: str = DEFAULT_CHIP,
 ) -> dict[str, Any]:
     """The demo: the classifier learned and evaluated on an emulated board, with baselines, checks and a report page.
 
@@ -83,11 +85,11 @@ def run_demo(
         out: folder for result.json, report.html, network.json, config.h5, stimulus.h5 (one held-out image) and the checkpoints.
     """
     started = time.perf_counter()
-    chip = load_chip("dynapse1")
+    chip = load_chip(chip_name)
     profile = BoardProfile(seed=seed, mismatch_cv=mismatch_cv)
 
     def board() -> Backend:
-        return open_backend("emulator", profile=profile, implementation=implementation, dt_us=dt_us)
+        return open_backend("emulator", chip=chip.name, profile=profile, implementation=implementation, dt_us=dt_us)
 
     mapped = map_classifier(settings, data, chip, seed)
     backend = board()
@@ -123,7 +125,9 @@ def _oracle_agrees(run: ClassifierRun, profile: BoardProfile, dt_us: int) -> boo
     """Whether numpy and numba give the same spikes and state for the final registers and some held-out images."""
     seen = []
     for implementation in ("numpy", "numba"):
-        emulator = open_backend("emulator", profile=profile, implementation=implementation, dt_us=dt_us)
+        emulator = open_backend(
+            "emulator", chip=run.loop.config.chip.name, profile=profile, implementation=implementation, dt_us=dt_us
+        )
         emulator.apply(run.loop.config)
         hashes = []
         for k in range(_ORACLE_PRESENTATIONS):

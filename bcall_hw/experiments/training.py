@@ -20,6 +20,7 @@ from bcall_hw.experiments.classifier import ClassifierSettings, build_network, e
 from bcall_hw.experiments.dataset import Dataset
 from bcall_hw.learn import LearningLoop
 from bcall_hw.mapper import MappedNetwork, map_network
+from bcall_hw.mapping import load_mapping
 from bcall_hw.rule.engine import PlasticityEngine
 
 Progress = Callable[[int, int], None]
@@ -53,7 +54,8 @@ def map_classifier(settings: ClassifierSettings, data: Dataset, chip: ChipModel,
     Raises:
         NetworkDoesNotFit: with every violation.
     """
-    return map_network(build_network(settings, data, seed), chip)
+    mapping = load_mapping(chip)
+    return map_network(build_network(settings, data, seed, mapping.roles), chip, mapping=mapping)
 
 
 class ClassifierRun:

@@ -14,12 +14,10 @@ from bcall_hw.backend.emulator.machine import Implementation, Machine
 from bcall_hw.backend.emulator.poisson import PoissonSources
 from bcall_hw.backend.emulator.profile import BoardProfile
 from bcall_hw.chip_config import ChipConfig
-from bcall_hw.chip_model import load_chip
+from bcall_hw.chip_model import DEFAULT_CHIP, load_chip
 from bcall_hw.errors import BackendProblem, InvalidValue
 from bcall_hw.recording import SPIKE_DTYPE, SpikeRecording
 from bcall_hw.stimulus import Stimulus
-
-DEFAULT_STEP_US = 100
 
 
 class Emulator:
@@ -38,11 +36,11 @@ class Emulator:
 
     def __init__(
         self,
-        chip: str = "dynapse1",
+        chip: str = DEFAULT_CHIP,
         chips: tuple[int, ...] = (0,),
         profile: BoardProfile | None = None,
         implementation: Literal["numba", "numpy"] = "numba",
-        dt_us: int = DEFAULT_STEP_US,
+        dt_us: int = words.DEFAULT_STEP_US,
     ) -> None:
         self._chip = load_chip(chip)
         self._profile = profile or BoardProfile()
