@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -32,7 +32,7 @@ class Calibration(Record):
     board: str
     date: str
     note: str = ""
-    capacitance_scale: dict[Circuit, float] = Field(default_factory=dict)
+    capacitance_scale: dict[Circuit, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
 
     def capacitance_f(self, chip: ChipModel, circuit: Circuit) -> float:
         """Capacitance of a circuit on this board (F)."""
@@ -51,6 +51,9 @@ def load_calibration(chip: ChipModel, path: Path | None = None) -> Calibration:
     values = files.read_json(path)
     if not isinstance(values, dict) or values.get("format") != "bcall_hw/calibration":
         raise ForeignFile("is not a calibration record", where=str(path))
+    if values.get("format_version") != 1:
+        used = values.get("format_version")
+        raise ForeignFile("has another format version", where=str(path), used=used, limit=1, fix="Update bcall-hw.")
     record = Calibration(**values)
     if record.chip != chip.name:
         raise ForeignFile("is a record of another chip", where=str(path), used=record.chip, limit=chip.name)

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from bcall_hw import files
 from bcall_hw.arrays import BoolArray, IntArray
-from bcall_hw.chip_model import BiasCode, ChipModel, load_chip
-from bcall_hw.errors import FieldOverflow, ForeignFile, InvalidValue
+from bcall_hw.chip_model import BiasCode, ChipModel, read_chip, write_chip
+from bcall_hw.errors import FieldOverflow, InvalidValue
 
 CAM_DTYPE = np.dtype([("source_core", "<u2"), ("source_neuron", "<u2"), ("type", "<u2")])
 SRAM_DTYPE = np.dtype([(f, "<u2") for f in ("virtual_core", "sy", "dy", "sx", "dx", "core_mask")])
@@ -135,6 +135,9 @@ class ChipConfig:
             FieldOverflow: something is not a word of this chip, or is for a chip or bias that is not there.
         """
         start = cls.after_opening(chip, chips)
+        highest = int(words["kind"].max(initial=0))
+        if highest >= len(KINDS):
+            raise FieldOverflow("no such kind of word", where="ChipConfig.from_words", used=highest, limit=len(KINDS) - 1)
         arrays: dict[str, Any] = {kind: start._array(kind).copy() for kind in KINDS}
         for kind_code, kind in enumerate(KINDS):
             mine = words[words["kind"] == kind_code]
@@ -198,8 +201,7 @@ class ChipConfig:
     def save(self, path: Path) -> None:
         """Write the image as HDF5: the words, which chip model they are for, and their hash."""
         with files.h5_written_whole(path, _KIND, _VERSION) as file:
-            file.attrs["chip"] = self.chip.name
-            file.attrs["chip_fingerprint"] = self.chip.fingerprint
+            write_chip(file.attrs, self.chip)
             file.attrs["chips"] = list(self.chips)
             file.create_dataset("words", data=self.words(), compression="gzip")
 
@@ -211,11 +213,7 @@ class ChipConfig:
             FileProblem, CorruptFile, ForeignFile: the file is missing, damaged or something else.
         """
         with files.h5_read(path, _KIND, _VERSION) as file:
-            chip = load_chip(str(file.attrs["chip"]))
-            if file.attrs["chip_fingerprint"] != chip.fingerprint:
-                raise ForeignFile(
-                    "was made with another chip model", where=str(path), used=chip.name, fix="Map the network again."
-                )
+            chip = read_chip(file.attrs, path)
             chips = [int(c) for c in file.attrs["chips"]]
             try:
                 return cls.from_words(chip, chips, files.array_of(file, "words", WORD_DTYPE))

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections.abc import Mapping, MutableMapping
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import tomlkit
 from pydantic import Field
+from tomlkit.exceptions import TOMLKitError
 
 from bcall_hw.arrays import FloatArray, IntArray
-from bcall_hw.errors import CorruptFile, FieldOverflow, UnknownBias, UnknownChip, UnknownName
+from bcall_hw.errors import CorruptFile, FieldOverflow, ForeignFile, UnknownBias, UnknownChip, UnknownName
 from bcall_hw.records import Record, data_folder
 
 #: The chip that is meant where none is named.
@@ -361,11 +363,32 @@ def load_chip(name: str) -> ChipModel:
         table = (path.parent / values["current_table"]["file"]).read_bytes()
         rows = list(csv.reader(table.decode().splitlines()))[1:]
         by_coarse = tuple(zip(*[[int(cell) for cell in row[1:]] for row in rows], strict=True))
-    except (ValueError, KeyError, TypeError, OSError) as problem:
+    except (TOMLKitError, ValueError, KeyError, TypeError, OSError) as problem:
         raise CorruptFile("not a readable chip model", where=str(path), used=str(problem)) from None
-    digest = hashlib.sha256(text + b"\0" + table).hexdigest()
+    digest = hashlib.sha256((text + b"\0" + table).replace(b"\r\n", b"\n")).hexdigest()
     chip = ChipModel(**values, currents=by_coarse, fingerprint=digest)
     _check_consistency(chip, path)
+    return chip
+
+
+def write_chip(attributes: MutableMapping[str, Any], chip: ChipModel) -> None:
+    """Note in a file's attributes which chip model its content is for."""
+    attributes["chip"], attributes["chip_fingerprint"] = chip.name, chip.fingerprint
+
+
+def read_chip(attributes: Mapping[str, Any], path: Path) -> ChipModel:
+    """The chip model that a file's content is for.
+
+    Raises:
+        ForeignFile: no such chip here, or the model has changed since.
+    """
+    name = str(attributes["chip"])
+    if name not in known_chips():
+        limit = ", ".join(known_chips())
+        raise ForeignFile("is for a chip that is not known here", where=str(path), used=name, limit=limit)
+    chip = load_chip(name)
+    if attributes["chip_fingerprint"] != chip.fingerprint:
+        raise ForeignFile("was made with another version of the chip model", where=str(path), used=name, fix="Make it again.")
     return chip
 
 

@@ -162,5 +162,5 @@ def h5_read(path: Path, kind: str, version: int) -> Iterator[h5py.File]:
                 fix = "Update bcall-hw."
                 raise ForeignFile("has another format version", where=str(path), used=found_version, limit=version, fix=fix)
             yield file
-        except (KeyError, OSError, ValueError, TypeError) as problem:
+        except (KeyError, OSError, ValueError, TypeError, ArithmeticError) as problem:
             raise CorruptFile("is damaged or incomplete", where=str(path), used=str(problem)) from None

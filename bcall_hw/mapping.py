@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import exp
 from typing import Annotated, Literal
 
+import numpy as np
 import tomlkit
 from pydantic import Field
 
@@ -128,7 +129,7 @@ def choose_codes(
             chooser.dpi(synapse, mapping.synapses[synapse], parameters, pulse_s)
         if target.adaptation is not None:
             chooser.dpi("adaptation", mapping.adaptation, target.adaptation, pulse_s)
-            name = chip.biases[chip.bias_index(mapping.adaptation.enable)].name
+            name = chooser.bias_name(mapping.adaptation.enable)
             chooser.choices.append(BiasChoice("adaptation.enable", name, mapping.adaptation.enable_code, 1.0, 1.0))
     if chooser.problems:
         raise CodeProblems(chooser.problems)
@@ -161,7 +162,7 @@ class _Chooser:
         return circuits.switching_charge_c(self.chip, capacitance)
 
     def _code(self, quantity: str, bias: str, current_a: float, describe: str) -> tuple[BiasCode, float] | None:
-        name = self.chip.biases[self.chip.bias_index(bias)].name
+        name = self.bias_name(bias)
         try:
             return nearest_code(self.chip, current_a, f"{self.where}: {quantity} ({name})")
         except CurrentOutOfRange as problem:
@@ -170,8 +171,12 @@ class _Chooser:
             self.problems.append(CurrentOutOfRange(problem.what, where=problem.where, used=used, limit=limit, fix=fix))
             return None
 
+    def bias_name(self, bias: str) -> str:
+        """Name of a bias given by name or role."""
+        return self.chip.biases[self.chip.bias_index(bias)].name
+
     def _add(self, quantity: str, bias: str, code: BiasCode, wanted: float, predicted: float) -> None:
-        name = self.chip.biases[self.chip.bias_index(bias)].name
+        name = self.bias_name(bias)
         self.choices.append(BiasChoice(quantity, name, code, wanted, predicted))
 
     def simple(self, quantity: str, rule: Quantity, value: float) -> None:
@@ -207,10 +212,19 @@ class _Chooser:
             return
         self._add(f"{name}.gain_a", rule.gain, gain[0], rule.gain_ratio * tau_a, gain[1])
         jump = 1.0 - exp(-pulse_s / tau_s)
-        low, high = (circuits.dpi_full_scale_a(i, gain[1], tau_a) * jump for i in current_range_a(self.chip))
+        currents, _ = self.chip.sorted_codes
+        above_leak = float(currents[min(int(np.searchsorted(currents, tau_a, side="right")), len(currents) - 1)])
+        low, high = (circuits.dpi_full_scale_a(i, gain[1], tau_a) * jump for i in (above_leak, float(currents[-1])))
         nearest = low if wanted.weight_a < low else high
         describe = f"weight_a = {wanted.weight_a:.4g} A is outside {low:.4g} to {high:.4g} A; "
         describe += f"the nearest possible value is {nearest:.4g} A."
+        if wanted.weight_a < low:
+            where, used = f"{self.where}: {name}.weight_a ({self.bias_name(rule.weight)})", f"{wanted.weight_a:.4g} A"
+            limit = f"{low:.4g} to {high:.4g} A"
+            self.problems.append(
+                CurrentOutOfRange("too small for a weight code", where=where, used=used, limit=limit, fix=describe)
+            )
+            return
         needed = circuits.dpi_weight_current_a(wanted.weight_a / jump, gain[1], tau_a)
         weight = self._code(f"{name}.weight_a", rule.weight, needed, describe)
         if weight:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tomlkit
 from pydantic import Field
+from tomlkit.exceptions import TOMLKitError
 
 from bcall_hw import files, random_bits
 from bcall_hw.arrays import IntArray
@@ -270,7 +271,7 @@ class Network(Record):
         elif path.suffix == ".toml":
             try:
                 values = tomlkit.parse(files.read_text(path)).unwrap()
-            except ValueError as problem:
+            except (TOMLKitError, ValueError) as problem:
                 raise CorruptFile("is not TOML", where=str(path), used=str(problem)) from None
         else:
             raise _unknown_ending(path)

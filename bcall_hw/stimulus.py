@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bcall_hw import files
 from bcall_hw.arrays import FloatArray, IntArray
-from bcall_hw.chip_model import ChipModel, load_chip
+from bcall_hw.chip_model import ChipModel, read_chip, write_chip
 from bcall_hw.errors import CorruptFile, ForeignFile, InvalidValue, IsiOverflow, StimulusOrder, StimulusProblem, StimulusTooLong
 
 EVENT_DTYPE = np.dtype([("isi", "<u2"), ("chip", "u1"), ("core_mask", "u1"), ("tag", "<u2")])
@@ -47,26 +48,14 @@ class Stimulus:
     poisson_core_mask: int = 0
 
     def __post_init__(self) -> None:
-        limits, geometry = self.chip.stimulus, self.chip.geometry
+        limits = self.chip.stimulus
         if len(self.events) > limits.max_events:
             raise _too_long(self.chip, len(self.events))
-        if not 0 < self.isi_base <= limits.max_isi_base:
-            raise StimulusProblem("isi_base out of range", where="stimulus", used=self.isi_base, limit=limits.max_isi_base)
+        _check_isi_base(self.chip, self.isi_base)
         if self.events.dtype != EVENT_DTYPE:
             raise InvalidValue("events have another dtype", where="stimulus", used=self.events.dtype, limit=EVENT_DTYPE)
-        tops = {
-            "chip": geometry.chips - 1,
-            "core_mask": 2**geometry.cores - 1,
-            "tag": limits.sources - 1,
-            "isi": limits.max_isi,
-        }
-        for name, top in tops.items():
-            column = self.events[name]
-            if column.size and int(column.max()) > top:
-                index = int(np.argmax(column))
-                raise StimulusProblem(
-                    f"{name} out of range", where=f"stimulus event {index}", used=int(column[index]), limit=top
-                )
+        for name, top in _column_limits(self.chip).items():
+            _column(name, self.events[name], len(self.events), top)
         self._check_poisson()
         self.events.setflags(write=False)
         self.poisson_rates_hz.setflags(write=False)
@@ -109,43 +98,33 @@ class Stimulus:
             StimulusTooLong, StimulusProblem: see the class.
         """
         times = np.asarray(times_us, dtype=np.float64)
-        if times.ndim != 1:
-            raise InvalidValue("times must be one-dimensional", where="stimulus", used=times.shape)
-        if times.size > chip.stimulus.max_events:
-            raise _too_long(chip, times.size)
-        if not np.all(np.isfinite(times)) or (times.size and times[0] < 0):
-            raise StimulusOrder("times must be finite and not negative", where="stimulus")
-        backward = np.flatnonzero(np.diff(times) < 0)
-        if backward.size:
-            index = int(backward[0]) + 1
-            at_least, where = f"at least {times[index - 1]} us", f"stimulus event {index}"
-            raise StimulusOrder("times must be sorted", where=where, used=float(times[index]), limit=at_least, fix="Sort them.")
+        _check_times(chip, times)
         ticks_per_us = chip.stimulus.clock_hz / 1e6
         gaps = np.diff(times, prepend=0.0)
-        longest = float(gaps.max(initial=0.0))
-        finest = max(round(ticks_per_us), int(np.ceil((longest + 1.0) * ticks_per_us / chip.stimulus.max_isi)))
-        base = finest if isi_base is None else isi_base
-        units = np.rint(times * ticks_per_us / base).astype(np.int64)
-        isi = np.diff(units, prepend=0)
-        too_long = np.flatnonzero(isi > chip.stimulus.max_isi)
-        if too_long.size or base > chip.stimulus.max_isi_base:
-            index = int(too_long[0]) if too_long.size else int(np.argmax(gaps))
-            limit = chip.stimulus.max_isi * min(base, chip.stimulus.max_isi_base) / ticks_per_us
+        longest = float(gaps.max(initial=0.0)) + 1.0
+        widest = chip.stimulus.max_isi * chip.stimulus.max_isi_base / ticks_per_us
+        if isi_base is None:
+            base = max(round(ticks_per_us), int(np.ceil(min(longest, widest) * ticks_per_us / chip.stimulus.max_isi)))
+        else:
+            _check_isi_base(chip, isi_base)
+            base = isi_base
+        limit = chip.stimulus.max_isi * base / ticks_per_us
+        # Rounding to the unit can lengthen a gap by one unit.
+        too_long = np.flatnonzero(gaps > limit)
+        if not too_long.size:
+            isi = np.diff(np.rint(times * (ticks_per_us / base)).astype(np.int64), prepend=0)
+            too_long = np.flatnonzero(isi > chip.stimulus.max_isi)
+        if too_long.size:
+            index = int(too_long[0])
             raise IsiOverflow(
-                "gap before the event is longer than the interval register holds (us)",
-                where=f"stimulus event {index}",
-                used=float(gaps[index]),
-                limit=limit,
-                fix="Choose a larger isi_base or split the run.",
-            )
+                "gap before the event is longer than the interval register holds (us)", where=f"stimulus event {index}",
+                used=float(gaps[index]), limit=limit, fix="Choose a larger isi_base, or split the run.",
+            )  # fmt: skip
         events = np.zeros(times.size, dtype=EVENT_DTYPE)
         events["isi"] = isi
+        tops = _column_limits(chip)
         for name, given in (("chip", chips), ("core_mask", core_masks), ("tag", tags)):
-            column = np.asarray(given)
-            top = int(np.iinfo(EVENT_DTYPE[name]).max)
-            if column.size and (int(column.min()) < 0 or int(column.max()) > top):
-                raise StimulusProblem(f"{name} out of range", where="stimulus", used=int(column.max()), limit=top)
-            events[name] = column
+            events[name] = _column(name, given, times.size, tops[name])
         return cls(chip, events, isi_base=base)
 
     @property
@@ -172,7 +151,7 @@ class Stimulus:
     def save(self, path: Path) -> None:
         """Write the stimulus as HDF5."""
         with files.h5_written_whole(path, _KIND, _VERSION) as file:
-            file.attrs["chip"] = self.chip.name
+            write_chip(file.attrs, self.chip)
             file.attrs["isi_base"] = self.isi_base
             file.attrs["poisson_chip"] = self.poisson_chip
             file.attrs["poisson_core_mask"] = self.poisson_core_mask
@@ -190,13 +169,57 @@ class Stimulus:
         with files.h5_read(path, _KIND, _VERSION) as file:
             attrs = file.attrs
             return cls(
-                load_chip(str(attrs["chip"])),
+                read_chip(attrs, path),
                 files.array_of(file, "events", EVENT_DTYPE),
                 int(attrs["isi_base"]),
                 files.array_of(file, "poisson_rates_hz", np.float64),
                 int(attrs["poisson_chip"]),
                 int(attrs["poisson_core_mask"]),
             )
+
+
+def _check_times(chip: ChipModel, times: FloatArray) -> None:
+    if times.ndim != 1:
+        raise InvalidValue("times must be one-dimensional", where="stimulus", used=times.shape)
+    if times.size > chip.stimulus.max_events:
+        raise _too_long(chip, times.size)
+    bad = np.flatnonzero(~(np.isfinite(times) & (times >= 0)))
+    if bad.size:
+        where, used = f"stimulus event {bad[0]}", float(times[bad[0]])
+        raise StimulusOrder("times must be finite and not negative", where=where, used=used)
+    backward = np.flatnonzero(np.diff(times) < 0)
+    if backward.size:
+        index = int(backward[0]) + 1
+        at_least, where = f"at least {times[index - 1]} us", f"stimulus event {index}"
+        raise StimulusOrder("times must be sorted", where=where, used=float(times[index]), limit=at_least, fix="Sort them.")
+
+
+def _check_isi_base(chip: ChipModel, isi_base: int) -> None:
+    if not 0 < isi_base <= chip.stimulus.max_isi_base:
+        raise StimulusProblem("isi_base out of range", where="stimulus", used=isi_base, limit=chip.stimulus.max_isi_base)
+
+
+def _column_limits(chip: ChipModel) -> dict[str, int]:
+    """Largest value of each column of a stimulus."""
+    g, limits = chip.geometry, chip.stimulus
+    return {"isi": limits.max_isi, "chip": g.chips - 1, "core_mask": 2**g.cores - 1, "tag": limits.sources - 1}
+
+
+def _column(name: str, given: npt.ArrayLike, count: int, top: int) -> npt.NDArray[Any]:
+    """One value for all events, or one each; whole numbers from 0 to `top`."""
+    column = np.asarray(given)
+    if column.shape not in ((), (count,)):
+        raise InvalidValue(f"one {name} per event is needed", where="stimulus", used=column.shape, limit=(count,))
+    values = np.atleast_1d(column)
+    if values.dtype.kind not in "iu":
+        whole = np.array([float(v).is_integer() for v in values.tolist()], dtype=bool)
+        if not whole.all():
+            index = int(np.flatnonzero(~whole)[0])
+            raise StimulusProblem(f"{name} must be a whole number", where=f"stimulus event {index}", used=values[index])
+    bad = np.flatnonzero((values < 0) | (values > top))
+    if bad.size:
+        raise StimulusProblem(f"{name} out of range", where=f"stimulus event {bad[0]}", used=int(values[bad[0]]), limit=top)
+    return column
 
 
 def _too_long(chip: ChipModel, events: int) -> StimulusTooLong:
@@ -216,18 +239,16 @@ def load_stimulus(chip: ChipModel, path: Path) -> Stimulus:
         if stimulus.chip != chip:
             raise ForeignFile("is a stimulus for another chip", where=str(path), used=stimulus.chip.name, limit=chip.name)
         return stimulus
-    lines = [line for line in files.read_text(path).splitlines() if line.strip()]
-    if not lines or [c.strip() for c in lines[0].split(",")] != ["time_us", "chip", "core_mask", "tag"]:
-        raise CorruptFile(
-            "first line must be time_us,chip,core_mask,tag", where=str(path), used=lines[0] if lines else "nothing"
-        )
-    rows = []
-    for number, line in enumerate(lines[1:], start=2):
+    lines = [(number, line) for number, line in enumerate(files.read_text(path).splitlines(), start=1) if line.strip()]
+    header = lines[0][1] if lines else "nothing"
+    if [c.strip() for c in header.split(",")] != ["time_us", "chip", "core_mask", "tag"]:
+        raise CorruptFile("first line must be time_us,chip,core_mask,tag", where=str(path), used=header)
+    rows: list[list[Any]] = []
+    for number, line in lines[1:]:
         try:
-            time_us, *rest = line.split(",")
-            chip_id, mask, tag = (int(cell) for cell in rest)
-            rows.append((float(time_us), chip_id, mask, tag))
+            time_us, chip_id, mask, tag = line.split(",")
+            rows.append([float(time_us), int(chip_id), int(mask), int(tag)])
         except ValueError:
             raise CorruptFile("is not four numbers", where=f"{path} line {number}", used=line) from None
-    columns = np.array(rows, dtype=np.float64).reshape(-1, 4).T
-    return Stimulus.from_times(chip, columns[0], *columns[1:].astype(np.int64))
+    times, chips, masks, tags = (np.array([row[k] for row in rows]) for k in range(4))
+    return Stimulus.from_times(chip, times.astype(np.float64), chips, masks, tags)

@@ -22,7 +22,7 @@ from mapper_helpers import (
 )
 
 from bcall_hw.chip_config import ChipConfig
-from bcall_hw.mapper import MappedNetwork, map_network
+from bcall_hw.mapper import MappedNetwork, map_network, utilisation
 from bcall_hw.mapper.check import check
 from bcall_hw.network import Input
 
@@ -92,7 +92,7 @@ def test_plastic_synapses_default_to_present_and_parked_ones_deliver_nothing() -
     mapped = map_network(net, CHIP, efficacy=off)
     assert delivered(mapped) == Counter()
     # Each parked synapse keeps its places: the reserved tag under its own type.
-    cam = mapped.config.cam[0, 0, :4]
+    cam = mapped.config.cam[tuple(mapped.addresses["p"].T)]
     assert np.all((cam["type"] == 3).sum(axis=1) == 20)
     assert not cam["source_core"].any()
     assert not cam["source_neuron"].any()
@@ -179,7 +179,7 @@ def test_a_source_without_targets_takes_no_tag() -> None:
     net = network(Input(name="x", size=1024), population("p", 256, at(0, 3)), link("c", "x", "p", listed))
     mapped = map_network(net, CHIP)
     assert mapped.input_tags["x"][1023] == -1
-    assert mapped.utilisation()["fpga_sources"] == {"used": 1023, "of": 1024}
+    assert utilisation(mapped)["fpga_sources"] == {"used": 1023, "of": 1024}
 
 
 def test_inputs_that_reach_different_cores_still_have_tags_of_their_own() -> None:

@@ -12,7 +12,7 @@ from mapper_helpers import CHIP, asked, at, delivered, link, network, neuron, pa
 
 from bcall_hw.chip_config import ChipConfig
 from bcall_hw.errors import BcallError, InvalidValue, StimulusOrder, UnknownName
-from bcall_hw.mapper import MappedNetwork, map_network
+from bcall_hw.mapper import MappedNetwork, map_network, utilisation
 from bcall_hw.network import Connection, Input, Network
 from bcall_hw.recording import SPIKE_DTYPE, SpikeRecording
 
@@ -270,7 +270,7 @@ def test_no_spikes() -> None:
 def test_utilisation_by_brute_force(seed: int, chips: tuple[int, ...]) -> None:
     net = random_network(seed, chips)
     mapped = map_network(net, CHIP, chips)
-    found = mapped.utilisation()
+    found = utilisation(mapped)
     size = sum(p.size for p in net.populations)
     assert found["neurons"] == {"used": size, "of": 1024 * len(chips)}
     wanted = asked(net)
@@ -297,8 +297,8 @@ def test_utilisation_by_brute_force(seed: int, chips: tuple[int, ...]) -> None:
 def test_parked_synapses_still_use_their_cam_entries(synapse: str) -> None:
     net = plastic_network(synapse)
     off = {"w": np.zeros((3, 3), dtype=bool)}
-    assert map_network(net, CHIP).utilisation()["cam"]["used"] == 70
-    assert map_network(net, CHIP, efficacy=off).utilisation()["cam"]["used"] == 70
+    assert utilisation(map_network(net, CHIP))["cam"]["used"] == 70
+    assert utilisation(map_network(net, CHIP, efficacy=off))["cam"]["used"] == 70
 
 
 # Biases --------------------------------------------------------------------------------------------------------------

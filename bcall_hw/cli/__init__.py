@@ -153,6 +153,8 @@ def map_command(
     as_json: AsJson = False,
 ) -> None:
     """Map a network: utilisation, biases and every violation. Exit code 0 when it fits, 2 when not."""
+    from bcall_hw.mapper import utilisation
+
     try:
         mapped = _mapped(network, chip, chips)
     except NetworkDoesNotFit as problem:
@@ -161,7 +163,7 @@ def map_command(
         else:
             show.violations(network, chip, problem.violations)
         raise typer.Exit(2) from None
-    use = mapped.utilisation()
+    use = utilisation(mapped)
     if out is not None:
         mapped.config.save(out)
     if as_json:

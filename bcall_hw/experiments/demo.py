@@ -21,7 +21,7 @@ from bcall_hw.experiments.classifier import ClassifierSettings, encode
 from bcall_hw.experiments.dataset import Dataset
 from bcall_hw.experiments.demo_report import write_report
 from bcall_hw.experiments.training import ClassifierRun, Evaluation, map_classifier
-from bcall_hw.mapper import MappedNetwork
+from bcall_hw.mapper import MappedNetwork, utilisation
 
 #: Called with (what is being done, done, total).
 Report = Callable[[str, int, int], None]
@@ -105,7 +105,7 @@ def run_demo(
         "backend": backend.name, "seed": seed, "version": __version__, "chip": chip.name, "data": data.name,
         "mismatch_cv": mismatch_cv, "dt_us": dt_us, "settings": settings.model_dump(mode="json"),
         "baselines": {"majority": baselines.majority(data), "logistic": baselines.logistic(data)},
-        "utilisation": mapped.utilisation(), "words_decode_to_config": decoded, "numpy_oracle_agrees": oracle,
+        "utilisation": utilisation(mapped), "words_decode_to_config": decoded, "numpy_oracle_agrees": oracle,
         "warnings": mapped.warnings,
     }  # fmt: skip
     if beside is not None:

@@ -3,5 +3,6 @@
 from bcall_hw.mapper.cam import PlasticSlots
 from bcall_hw.mapper.map_network import map_network
 from bcall_hw.mapper.mapped import MappedNetwork
+from bcall_hw.mapper.utilisation import utilisation
 
-__all__ = ["MappedNetwork", "PlasticSlots", "map_network"]
+__all__ = ["MappedNetwork", "PlasticSlots", "map_network", "utilisation"]

@@ -10,9 +10,9 @@ import numpy as np
 from bcall_hw.arrays import BoolArray, IntArray
 from bcall_hw.chip_config import Registers
 from bcall_hw.chip_model import ChipModel
-from bcall_hw.errors import BcallError, FanInExceeded, InvalidValue
+from bcall_hw.errors import BcallError, FanInExceeded, InvalidValue, UnknownName
 from bcall_hw.mapper.place import Placement
-from bcall_hw.network import Connection, Network
+from bcall_hw.network import Connection, Network, Population
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +45,11 @@ def cam_entries(
 ) -> dict[str, PlasticSlots]:
     """Fill `cam` in place, connection by connection, and return the plastic slots; fan-ins were checked before."""
     g = chip.geometry
+    unknown = sorted(efficacy.keys() - {c.name for c in network.connections if c.plastic})
+    if unknown:
+        raise UnknownName(
+            "efficacy given for what is no plastic connection", where=f"network {network.name!r}", used=unknown[0]
+        )
     used = np.zeros((len(chips), g.cores, g.neurons), dtype=np.int64)
     plastic: dict[str, PlasticSlots] = {}
     for connection in network.connections:
@@ -74,25 +79,29 @@ def cam_entries(
     return plastic
 
 
+def fan_in_counts(network: Network, population: Population) -> list[tuple[str, IntArray]]:
+    """For each connection to a population: its name, and the CAM entries that it takes of each neuron."""
+    counts = []
+    for connection in network.connections:
+        if connection.target == population.name:
+            _, target, multiplicity = network.synapses(connection)
+            count = np.bincount(target, weights=multiplicity, minlength=population.size)
+            counts.append((connection.name, count.astype(np.int64)))
+    return counts
+
+
 def fan_in_problems(network: Network, chip: ChipModel) -> list[BcallError]:
     """Every neuron with more inputs than CAM entries."""
     problems: list[BcallError] = []
     for population in network.populations:
-        total, parts = np.zeros(population.size, dtype=np.int64), []
-        for connection in network.connections:
-            if connection.target == population.name:
-                _, target, multiplicity = network.synapses(connection)
-                count = np.bincount(target, weights=multiplicity, minlength=population.size).astype(np.int64)
-                total += count
-                parts.append((connection.name, count))
+        parts = fan_in_counts(network, population)
+        total = sum((count for _, count in parts), np.zeros(population.size, dtype=np.int64))
         for neuron in np.flatnonzero(total > chip.cam.entries).tolist():
             detail = ", ".join(f"{name} {int(count[neuron])}" for name, count in parts if count[neuron])
-            where = f"population {population.name!r} neuron {neuron}"
+            where, used = f"population {population.name!r} neuron {neuron}", int(total[neuron])
             fix = f"Its inputs: {detail}. Lower the fan-in or the multiplicity."
             problems.append(
-                FanInExceeded(
-                    "more CAM entries than it has", where=where, used=int(total[neuron]), limit=chip.cam.entries, fix=fix
-                )
+                FanInExceeded("more CAM entries than it has", where=where, used=used, limit=chip.cam.entries, fix=fix)
             )
     return problems
 

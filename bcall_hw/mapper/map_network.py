@@ -18,6 +18,9 @@ from bcall_hw.mapper.route import assign_tags, source_problems, sram_entries
 from bcall_hw.mapping import BiasChoice, CodeProblems, Mapping, choose_codes, idle_codes, load_mapping
 from bcall_hw.network import Network, NeuronParameters
 
+#: Relative error of a code beyond which the mapper warns.
+_FAR = 0.05
+
 
 def map_network(
     network: Network,
@@ -63,7 +66,8 @@ def map_network(
     names = [i.name for i in network.inputs]
     mapped = MappedNetwork(
         network=network, config=config, addresses=placement.addresses, input_tags={n: routes.tags[n] for n in names},
-        input_reach={n: routes.reaches[n] for n in names}, plastic=plastic, biases=biases, warnings=routes.warnings,
+        input_reach={n: routes.reaches[n] for n in names}, plastic=plastic, biases=biases,
+        warnings=routes.warnings + _far_codes(biases),
     )  # fmt: skip
     reach = {
         t: (f"input {n!r} source {i}", routes.reaches[n][i])
@@ -75,6 +79,16 @@ def map_network(
     if found:
         raise NetworkDoesNotFit(found, f"the mapper's own result for {subject}")
     return mapped
+
+
+def _far_codes(biases: MappingOf[Core, list[BiasChoice]]) -> list[str]:
+    """A word for every code that lies further from its target than `_FAR`."""
+    return [
+        f"chip {core[0]} core {core[1]}: {c.quantity} ({c.bias}) is predicted {c.error:+.0%} from its target"
+        for core, choices in biases.items()
+        for c in choices
+        if abs(c.error) > _FAR
+    ]
 
 
 def _biases(

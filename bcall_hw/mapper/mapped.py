@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bcall_hw.arrays import BoolArray, FloatArray, IntArray
 from bcall_hw.chip_config import ChipConfig
@@ -59,10 +60,10 @@ class MappedNetwork:
                     "no input of that name", where="stimulus", used=name, fix=f"Known: {', '.join(self.input_tags)}"
                 )
             start, table = self._reach_tables[name]
-            if len(ids) and not 0 <= int(np.min(ids)) <= int(np.max(ids)) < len(start) - 1:
-                raise InvalidValue(
-                    "source index out of range", where=f"input {name!r}", used=int(np.max(ids)), limit=len(start) - 2
-                )
+            if len(ids) != len(times_us):
+                used = (len(ids), len(times_us))
+                raise InvalidValue("source indices and times differ in length", where=f"input {name!r}", used=used)
+            check_indices(ids, len(start) - 1, f"input {name!r}: source")
             count = start[ids + 1] - start[ids]
             event = np.repeat(np.arange(len(ids)), count)
             within = np.arange(event.size) - np.repeat(np.cumsum(count) - count, count)
@@ -87,9 +88,15 @@ class MappedNetwork:
         return tables
 
     def spikes_of(self, recording: SpikeRecording) -> dict[str, Train]:
-        """For each population, (neuron indices, times in us) of a recording."""
+        """For each population, (neuron indices, times in us) of a recording.
+
+        Raises:
+            InvalidValue: a spike from an address that this chip does not have.
+        """
         spikes = recording.spikes
         owner, index = self._neuron_at
+        for name, top in zip(("chip", "core", "neuron"), owner.shape, strict=True):
+            check_indices(spikes[name], top, f"recording: {name}")
         at = (spikes["chip"], spikes["core"], spikes["neuron"])
         found = {}
         for number, name in enumerate(self.addresses):
@@ -108,42 +115,31 @@ class MappedNetwork:
         return owner, index
 
     def with_flips(self, config: ChipConfig, connection: str, post: IntArray, slot: IntArray, on: BoolArray) -> ChipConfig:
-        """`config` with some synapses of a plastic connection made present or parked."""
+        """`config` with some synapses of a plastic connection made present or parked.
+
+        Raises:
+            UnknownName: no plastic connection of that name.
+            InvalidValue: an index out of range, or an unused slot.
+        """
+        if connection not in self.plastic:
+            known = ", ".join(self.plastic) or "none"
+            raise UnknownName(
+                "no plastic connection of that name", where="mapped network", used=connection, fix=f"Known: {known}"
+            )
+        slots, where = self.plastic[connection], f"connection {connection!r}"
+        check_indices(post, slots.sources.shape[0], f"{where}: post neuron")
+        check_indices(slot, slots.sources.shape[1], f"{where}: slot")
+        unused = np.flatnonzero(slots.sources[post, slot] < 0)
+        if unused.size:
+            used = (int(post[unused[0]]), int(slot[unused[0]]))
+            raise InvalidValue("slot holds no synapse (post neuron, slot)", where=where, used=used)
         cam = config.cam.copy()
-        write_flips(cam, config.chip, config.chips, self.plastic[connection], post, slot, on)
+        write_flips(cam, config.chip, config.chips, slots, post, slot, on)
         return config.with_registers(cam=cam)
 
-    def utilisation(self) -> dict[str, Any]:
-        """Used and available neurons, CAM and SRAM entries, FPGA sources, and tags and neurons of each core."""
-        config, chip = self.config, self.config.chip
-        g, cleared = chip.geometry, chip.cam.cleared
-        is_cleared = np.ones(config.cam.shape, dtype=bool)
-        for name in ("source_core", "source_neuron", "type"):
-            is_cleared &= config.cam[name] == getattr(cleared, name)
-        neurons = np.concatenate(list(self.addresses.values()))
-        cores = []
-        for chip_id in config.chips:
-            for core in range(g.cores):
-                mine = neurons[(neurons[:, 0] == chip_id) & (neurons[:, 1] == core)]
-                entries = ~is_cleared[config.chips.index(chip_id), core]
-                tags = {
-                    t
-                    for n, r in self.input_reach.items()
-                    for t, c in zip(self.input_tags[n].tolist(), r, strict=True)
-                    if (chip_id, core) in c
-                }
-                names = [n for n, a in self.addresses.items() if bool(np.any((a[:, 0] == chip_id) & (a[:, 1] == core)))]
-                cores.append(
-                    {
-                        "chip": chip_id, "core": core, "populations": names, "neurons": len(mine),
-                        "cam_used": int(entries.sum()), "cam_most": int(entries.sum(axis=1).max()), "input_tags": len(tags),
-                    }
-                )  # fmt: skip
-        total = len(config.chips) * g.cores * g.neurons
-        return {
-            "neurons": {"used": len(neurons), "of": total},
-            "cam": {"used": int((~is_cleared).sum()), "of": int(is_cleared.size)},
-            "sram": {"used": int((config.sram["core_mask"] > 0).sum()), "of": int(config.sram.size)},
-            "fpga_sources": {"used": sum(int((t >= 0).sum()) for t in self.input_tags.values()), "of": chip.stimulus.sources},
-            "cores": cores,
-        }
+
+def check_indices(indices: npt.NDArray[Any], count: int, what: str) -> None:
+    """Refuse an index below 0 or not below `count`, naming it."""
+    bad = np.flatnonzero((np.asarray(indices) < 0) | (np.asarray(indices) >= count))
+    if bad.size:
+        raise InvalidValue(f"{what} index out of range", where="mapped network", used=int(indices[bad[0]]), limit=count - 1)

@@ -47,7 +47,10 @@ class _Placing:
         g = chip.geometry
         self.cores: list[Core] = [(c, k) for c in chips for k in range(g.cores)]
         self.used = {core: np.zeros(g.neurons, dtype=bool) for core in self.cores}
-        self.owner: dict[Core, str] = {}
+        self.owner = {core: np.full(g.neurons, "", dtype=object) for core in self.cores}
+        # Neurons whose number is also a reserved tag's have fewer tags to choose from: they come last.
+        last = sorted({neuron for _, neuron in chip.tags.reserved})
+        self.order = np.array([n for n in range(g.neurons) if n not in last] + last)
 
     def fixed(self, population: Population) -> None:
         wish, neurons = population.place, self.chip.geometry.neurons
@@ -68,14 +71,16 @@ class _Placing:
             )
             return
         if self.used[core][span].any():
+            overlapped = next(name for name in self.owner[core][span] if name)
             self.problems.append(
-                PlacementFull(f"overlaps with population {self.owner[core]!r}", where=where, used=f"chip, core {core}")
+                PlacementFull(f"overlaps with population {overlapped!r}", where=where, used=f"chip, core {core}")
             )
             return
         if self.result.kind.get(core, population.neuron) != population.neuron:
+            resident = next(name for name in self.owner[core] if name)
             self.problems.append(
                 BiasConflict(
-                    f"has other neuron parameters than {self.owner[core]!r} on the same core",
+                    f"has other neuron parameters than {resident!r} on the same core",
                     where=where,
                     used=f"chip, core {core}",
                     fix="Give them different cores, or the same parameters.",
@@ -92,7 +97,7 @@ class _Placing:
         for core in same + fresh:
             if not left:
                 break
-            empty = np.flatnonzero(~self.used[core])[:left]
+            empty = self.order[~self.used[core][self.order]][:left]
             if empty.size:
                 chosen.append((core, empty))
                 left -= empty.size
@@ -117,7 +122,7 @@ class _Placing:
     def _take(self, core: Core, population: Population, neurons: IntArray) -> None:
         self.used[core][neurons] = True
         self.result.kind[core] = population.neuron
-        self.owner[core] = population.name
+        self.owner[core][neurons] = population.name
 
     @staticmethod
     def _rows(core: Core, neurons: IntArray) -> IntArray:

@@ -91,6 +91,7 @@ class _Assigning:
         return next(((core, self.owner[core][tag]) for core in sorted(cores) if tag in self.owner[core]), None)
 
     def wished(self, group: str, tags: tuple[int, ...]) -> None:
+        assigned = np.full(len(tags), -1, dtype=np.int64)
         for index, tag in enumerate(tags):
             name, cores = f"input {group!r} source {index}", self.routes.reaches[group][index]
             if tag >= self.chip.stimulus.sources:
@@ -100,10 +101,11 @@ class _Assigning:
                 self.problems.append(self._reserved(name, tag))
             elif clash := self._clash(tag, cores):
                 self.problems.append(self._collision(name, tag, *clash))
-            else:
+            elif cores:
                 self._claim(tag, name, cores)
                 self.input_tags.add(tag)
-        self.routes.tags[group] = np.asarray(tags, dtype=np.int64)
+                assigned[index] = tag
+        self.routes.tags[group] = assigned
 
     def neurons(self, group: str, addresses: IntArray) -> None:
         tags = np.full(len(addresses), -1, dtype=np.int64)
@@ -129,6 +131,8 @@ class _Assigning:
         tags = np.full(size, -1, dtype=np.int64)
         for index in range(size):
             cores, name = self.routes.reaches[group][index], f"input {group!r} source {index}"
+            if not cores:
+                continue
             candidates = range(self.chip.stimulus.sources - 1, -1, -1)
             unused = (t for t in candidates if t not in self.input_tags and t not in self.chip.reserved_tags)
             free = next((t for t in unused if not self._clash(t, cores)), None)
@@ -155,10 +159,11 @@ class _Assigning:
         )
 
     def _collision(self, name: str, tag: int, core: Core, other: str) -> TagCollision:
-        where = f"chip {core[0]} core {core[1]}"
-        return TagCollision(
-            f"{name} and {other} arrive under one tag", where=where, used=self.chip.tag_name(tag), fix="Change a tag."
+        where, fix = (
+            f"chip {core[0]} core {core[1]}",
+            "Wish another tag or place for one of them, or let them reach other cores.",
         )
+        return TagCollision(f"{name} and {other} arrive under one tag", where=where, used=self.chip.tag_name(tag), fix=fix)
 
 
 def sram_entries(
