@@ -25,7 +25,7 @@ from bcall_hw.mapping import choose_codes, idle_codes, load_mapping
 from bcall_hw.network import NeuronParameters, SynapseParameters
 from bcall_hw.stimulus import Stimulus
 
-SYNAPSE = SynapseParameters(tau_s=0.01, weight_a=4e-12)
+SYNAPSE = SynapseParameters(tau_s=0.01, weight_a=1.2e-11)
 NEURON = NeuronParameters(
     tau_s=0.02, refractory_s=0.003, gain_a=1e-9, pulse_width_s=2e-5,
     synapses={"AMPA": SYNAPSE, "NMDA": SYNAPSE, "GABA_A": SYNAPSE, "GABA_B": SYNAPSE},
@@ -34,7 +34,7 @@ NEURON = NeuronParameters(
 
 
 def loaded_config(chip: ChipModel, chips: tuple[int, ...], cam: int, inputs: int, seed: int) -> ChipConfig:
-    """Every neuron listens with `cam` entries to random inputs; two thirds AMPA and NMDA, one third inhibition."""
+    """Every neuron listens with `cam` entries to random inputs; three quarters AMPA and NMDA, one quarter inhibition."""
     empty = ChipConfig.after_opening(chip, chips)
     mapping = load_mapping(chip)
     codes = idle_codes(chip, mapping)
@@ -48,7 +48,7 @@ def loaded_config(chip: ChipModel, chips: tuple[int, ...], cam: int, inputs: int
     bits = random_bits.raw_bits(seed, "benchmark/cam", used.size).reshape(used.shape)
     tag = 1 + (bits % np.uint64(inputs)).astype(np.int64)
     used["source_core"], used["source_neuron"] = tag // chip.geometry.neurons, tag % chip.geometry.neurons
-    kinds = np.array([chip.synapse_type(n).code for n in ("AMPA", "AMPA", "AMPA", "NMDA", "GABA_A", "GABA_B")])
+    kinds = np.array([chip.synapse_type(n).code for n in ("AMPA", "AMPA", "AMPA", "AMPA", "AMPA", "NMDA", "GABA_A", "GABA_B")])
     used["type"] = kinds[((bits >> np.uint64(32)) % np.uint64(len(kinds))).astype(np.int64)]
     return empty.with_registers(cam=entries, biases=biases)
 
