@@ -177,7 +177,10 @@ LEARN = ("learn", "--images", "250", "--neurons-per-class", "3", "--epochs", "1"
 def test_interrupted_learning_goes_on_to_the_same_bits(run: Run, tmp_path: Path) -> None:
     whole = only_json(run(*LEARN, "--out", "whole"))
     command = [sys.executable, "-m", "bcall_hw.cli", *LEARN, "--out", "cut"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell ignores Ctrl-C for its children
+    )  # fmt: skip
     checkpoint = tmp_path / "cut" / "checkpoint-error-triggered.h5"
     deadline = time.monotonic() + 120
     first_written = None
