@@ -39,7 +39,7 @@ bench: $(VENV)/.core
 
 $(VENV)/.core: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "CPython 3.10 or newer is needed, and none was found on PATH."; exit 1; }
-	test -x $(VENV)/bin/python || "$(PYTHON)" -m venv $(VENV)
+	$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
 	$(VENV)/bin/python $(PIP) -e .
 	touch $@
 
@@ -48,7 +48,7 @@ $(VENV)/.test: $(VENV)/.core
 	touch $@
 
 $(CONTRACT_VENV)/.contract: pyproject.toml constraints.txt
-	test -x $(CONTRACT_VENV)/bin/python || "$(PYTHON310)" -m venv $(CONTRACT_VENV)
+	$(CONTRACT_VENV)/bin/python -m pip --version >/dev/null 2>&1 || "$(PYTHON310)" -m venv --clear $(CONTRACT_VENV)
 	$(CONTRACT_VENV)/bin/python $(PIP) -e '.[contract]'
 	touch $@
 

@@ -118,7 +118,10 @@ class ChipConfig:
         Raises:
             InvalidValue: the images cover other chips.
         """
-        if new.chips != self.chips or new.chip != self.chip:
+        if new.chip != self.chip:
+            used, limit = new.chip.name, self.chip.name
+            raise InvalidValue("images of different chip models", where="ChipConfig.diff", used=used, limit=limit)
+        if new.chips != self.chips:
             raise InvalidValue("images of different chips", where="ChipConfig.diff", used=new.chips, limit=self.chips)
         changed = []
         for kind in KINDS:
@@ -190,6 +193,9 @@ class ChipConfig:
         """Hash of the CAM words alone."""
         return hashlib.sha256(self._words_of("cam", np.ones(self.cam.shape, dtype=bool)).tobytes()).hexdigest()
 
+    def __repr__(self) -> str:
+        return f"ChipConfig({self.chip.name}, chips {self.chips}, sha256 {self.sha256[:12]})"
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ChipConfig):
             return NotImplemented
@@ -198,20 +204,22 @@ class ChipConfig:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write the image as HDF5: the words, which chip model they are for, and their hash."""
+        path = Path(path)
         with files.h5_written_whole(path, _KIND, _VERSION) as file:
             write_chip(file.attrs, self.chip)
             file.attrs["chips"] = list(self.chips)
             file.create_dataset("words", data=self.words(), compression="gzip")
 
     @classmethod
-    def load(cls, path: Path) -> ChipConfig:
+    def load(cls, path: Path | str) -> ChipConfig:
         """Read an image.
 
         Raises:
             FileProblem, CorruptFile, ForeignFile: the file is missing, damaged or something else.
         """
+        path = Path(path)
         with files.h5_read(path, _KIND, _VERSION) as file:
             chip = read_chip(file.attrs, path)
             chips = [int(c) for c in file.attrs["chips"]]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 from collections.abc import Mapping, MutableMapping
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -340,6 +341,14 @@ class ChipModel(Record):
         return f"(core {core}, neuron {neuron})"
 
 
+#: Bias roles that the circuits behind every chip model of this family have: see `circuits` and the emulator.
+_ROLES = {
+    *("leak1", "leak2", "gain", "refractory", "dc", "pulse_width", "nmda_gate"),
+    *("ahp_tau", "ahp_gain", "ahp_weight", "ahp_enable"),
+    *(f"{circuit}_{part}" for circuit in ("AMPA", "NMDA", "GABA_A", "GABA_B") for part in ("tau", "gain", "weight")),
+}
+
+
 def known_chips() -> list[str]:
     """Names of the chip models that are shipped."""
     return sorted(path.stem for path in data_folder("chip_models").glob("*.toml"))
@@ -365,7 +374,7 @@ def load_chip(name: str) -> ChipModel:
         by_coarse = tuple(zip(*[[int(cell) for cell in row[1:]] for row in rows], strict=True))
     except (TOMLKitError, ValueError, KeyError, TypeError, OSError) as problem:
         raise CorruptFile("not a readable chip model", where=str(path), used=str(problem)) from None
-    digest = hashlib.sha256((text + b"\0" + table).replace(b"\r\n", b"\n")).hexdigest()
+    digest = hashlib.sha256(json.dumps([values, by_coarse], sort_keys=True).encode()).hexdigest()
     chip = ChipModel(**values, currents=by_coarse, fingerprint=digest)
     _check_consistency(chip, path)
     return chip
@@ -403,10 +412,49 @@ def _check_consistency(chip: ChipModel, path: Path) -> None:
     for bias in chip.biases:
         if len(bias.addresses) != chip.geometry.cores:
             raise CorruptFile("a bias needs one address per core", where=f"{where}: {bias.name}")
-    used = [value for name, value in _sources(chip.model_dump()) if name == "source"]
-    missing = sorted(set(used) - chip.sources.keys())
+    for bias in chip.biases:
+        for code in (bias.samna_default, bias.chip_after_open):
+            if code.coarse >= table.coarse_values or code.fine >= table.fine_values:
+                raise CorruptFile("a default code lies outside the current table", where=f"{where}: {bias.name}", used=code)
+    missing_roles = sorted(_ROLES - {bias.role for bias in chip.biases})
+    if missing_roles:
+        raise CorruptFile("no bias has this role", where=where, used=missing_roles[0], limit=sorted(_ROLES))
+    effects = [synapse.effect for synapse in chip.synapse_types]
+    if sorted(effects) != ["excitatory", "gated", "shunting", "subtractive"]:
+        raise CorruptFile("each effect needs exactly one synapse type", where=where, used=effects)
+    for word, field, largest in _largest_fields(chip):
+        width = chip.words[word].fields[field].width  # type: ignore[index]
+        if largest >= 1 << width:
+            fix = "Geometry, limits and word layouts belong together."
+            raise CorruptFile(
+                "field is too narrow", where=f"{where}: words.{word}.{field}", used=largest, limit=(1 << width) - 1, fix=fix
+            )
+    if chip.stimulus.sources > chip.tags_per_core:
+        used, limit = chip.stimulus.sources, chip.tags_per_core
+        raise CorruptFile("more FPGA sources than tags (virtual cores x neurons)", where=where, used=used, limit=limit)
+    named = [value for name, value in _sources(chip.model_dump()) if name == "source"]
+    missing = sorted(set(named) - chip.sources.keys())
     if missing:
         raise CorruptFile("a source is named but not listed in [sources]", where=where, used=missing)
+
+
+def _largest_fields(chip: ChipModel) -> list[tuple[str, str, int]]:
+    """The largest value that geometry and limits put into each field of each word."""
+    g, largest_tag = chip.geometry, chip.sram.virtual_cores - 1
+    addresses = max(a for bias in chip.biases for a in bias.addresses)
+    return [
+        ("cam", "source_core", largest_tag), ("cam", "source_neuron", g.neurons - 1), ("cam", "core", g.cores - 1),
+        ("cam", "neuron", g.neurons - 1), ("cam", "entry", chip.cam.entries - 1),
+        ("cam", "type", max(t.code for t in chip.synapse_types)),
+        ("sram", "virtual_core", largest_tag), ("sram", "dx", chip.sram.max_hops), ("sram", "dy", chip.sram.max_hops),
+        ("sram", "core_mask", 2**g.cores - 1), ("sram", "core", g.cores - 1), ("sram", "neuron", g.neurons - 1),
+        ("sram", "entry", chip.sram.entries - 1),
+        ("bias", "address", addresses), ("bias", "coarse", chip.current_table.coarse_values - 1),
+        ("bias", "fine", chip.current_table.fine_values - 1),
+        ("tau2", "core", g.cores - 1), ("tau2", "neuron", g.neurons - 1),
+        ("stimulus", "chip", g.chips - 1), ("stimulus", "core_mask", 2**g.cores - 1),
+        ("stimulus", "source_core", (chip.stimulus.sources - 1) // g.neurons), ("stimulus", "source_neuron", g.neurons - 1),
+    ]  # fmt: skip
 
 
 def _sources(value: object) -> list[tuple[str, str]]:

@@ -40,4 +40,5 @@ def deploy(config: ChipConfig, backend: Backend) -> dict[str, Any]:
         "config_sha256": config.sha256,
         "cam_sha256": config.cam_sha256,
         "read_back_equal": True,
+        "warnings": backend.warnings,
     }

@@ -63,7 +63,7 @@ class LearningLoop:
         post_ids, post_us = self.mapped.spikes_of(recording)[self._population]
         pre_ids, pre_us = trains.get(self._input, (np.zeros(0, dtype=np.int64), np.zeros(0)))
         gate = np.zeros(size, dtype=np.bool_) if learn is None else learn
-        flips = self.engine.advance(duration_s, pre_us * 1e-6, pre_ids, post_us * 1e-6, post_ids, gate)
+        flips = self.engine.advance(duration_s, stimulus.played_us(pre_us) * 1e-6, pre_ids, post_us * 1e-6, post_ids, gate)
         if len(flips):
             self.config = self.mapped.with_flips(self.config, self._connection, flips.post, flips.slot, flips.on)
             self.words_written += self.backend.apply(self.config)

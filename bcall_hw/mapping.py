@@ -6,17 +6,17 @@ Schema and loader of `mappings/<name>.toml`, and the way from physical targets t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp
 from typing import Annotated, Literal
 
 import numpy as np
 import tomlkit
 from pydantic import Field
+from tomlkit.exceptions import TOMLKitError
 
-from bcall_hw import circuits, files
+from bcall_hw import circuits, files, portable_math
 from bcall_hw.calibration import Calibration, Circuit, current_range_a, nearest_code
 from bcall_hw.chip_model import BiasCode, ChipModel
-from bcall_hw.errors import BcallError, CurrentOutOfRange, UnknownName
+from bcall_hw.errors import BcallError, CorruptFile, CurrentOutOfRange, ForeignFile, UnknownName
 from bcall_hw.network import NeuronParameters, SynapseParameters, SynapseType
 from bcall_hw.records import Record, data_folder
 
@@ -73,16 +73,40 @@ def load_mapping(chip: ChipModel, name: str = "") -> Mapping:
     """The mapping called `name`, or the BCaLL mapping of the chip.
 
     Raises:
-        UnknownName: no such mapping.
+        UnknownName: no such mapping, or it names a bias that the chip has not.
+        CorruptFile, ForeignFile: damaged, incomplete, or for another chip.
     """
     path = data_folder("mappings") / f"{name or 'bcall_' + chip.name}.toml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.toml")))
         raise UnknownName("no such mapping", used=path.stem, fix=f"Known: {known}")
-    mapping = Mapping(**tomlkit.parse(files.read_text(path)).unwrap())
-    for bias in mapping.idle:
-        chip.bias_index(bias)
+    try:
+        values = tomlkit.parse(files.read_text(path)).unwrap()
+    except (TOMLKitError, ValueError) as problem:
+        raise CorruptFile("is not TOML", where=str(path), used=str(problem)) from None
+    mapping = Mapping(**values)
+    _check(mapping, chip, str(path))
     return mapping
+
+
+def _check(mapping: Mapping, chip: ChipModel, where: str) -> None:
+    """A mapping must be for this chip, name only biases that it has, and leave no quantity of a neuron out."""
+    if mapping.chip != chip.name:
+        raise ForeignFile("is a mapping for another chip", where=where, used=mapping.chip, limit=chip.name)
+    wanted = set(NeuronParameters.model_fields) - {"synapses", "adaptation"}
+    if set(mapping.neuron) != wanted:
+        raise CorruptFile(
+            "must map exactly the quantities of a neuron", where=where, used=sorted(mapping.neuron), limit=sorted(wanted)
+        )
+    types = {t.name for t in chip.synapse_types}
+    if set(mapping.synapses) != types:
+        raise CorruptFile(
+            "must map exactly the chip's synapse types", where=where, used=sorted(mapping.synapses), limit=sorted(types)
+        )
+    dpis = [*mapping.synapses.values(), mapping.adaptation]
+    named = [q.bias for q in mapping.neuron.values()] + [b for d in dpis for b in (d.tau, d.gain, d.weight)]
+    for bias in [*named, mapping.adaptation.enable, *mapping.idle]:
+        chip.bias_index(bias)
 
 
 @dataclass(frozen=True)
@@ -124,7 +148,7 @@ def choose_codes(
     for quantity, rule in mapping.neuron.items():
         chooser.simple(quantity, rule, float(getattr(target, quantity)))
     pulse_s = chooser.predicted("pulse_width_s")
-    if pulse_s:
+    if pulse_s is not None:  # else it is among the problems, and no weight can be told without it
         for synapse, parameters in target.synapses.items():
             chooser.dpi(synapse, mapping.synapses[synapse], parameters, pulse_s)
         if target.adaptation is not None:
@@ -211,7 +235,7 @@ class _Chooser:
         if gain is None:
             return
         self._add(f"{name}.gain_a", rule.gain, gain[0], rule.gain_ratio * tau_a, gain[1])
-        jump = 1.0 - exp(-pulse_s / tau_s)
+        jump = 1.0 - float(portable_math.exp(-pulse_s / tau_s))
         currents, _ = self.chip.sorted_codes
         above_leak = float(currents[min(int(np.searchsorted(currents, tau_a, side="right")), len(currents) - 1)])
         low, high = (circuits.dpi_full_scale_a(i, gain[1], tau_a) * jump for i in (above_leak, float(currents[-1])))

@@ -1,4 +1,7 @@
-"""A spiking network in physical units: inputs, populations, connections. It knows no hardware."""
+"""A spiking network in physical units: inputs, populations, connections.
+
+It knows no hardware; a user may add wishes for the mapper (`Input.tags`, `Population.place`).
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,7 @@ class Input(Record):
 
     Attributes:
         size: number of sources.
-        tags: wire tags (virtual core * 256 + neuron) if they must be certain ones; otherwise the mapper chooses.
+        tags: wire tags (virtual core * neurons per core + neuron) if they must be certain ones; else the mapper chooses.
     """
 
     name: Name
@@ -249,8 +252,9 @@ class Network(Record):
         multiplicity = connection.multiplicity * (ones if ones.size else np.ones(source.size, dtype=np.int64))
         return source.astype(np.int64), target.astype(np.int64), multiplicity
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write the network as JSON or TOML, by the file's ending."""
+        path = Path(path)
         if path.suffix == ".json":
             files.write_text(path, self.model_dump_json(indent=1) + "\n")
         elif path.suffix == ".toml":
@@ -259,13 +263,14 @@ class Network(Record):
             raise _unknown_ending(path)
 
     @classmethod
-    def load(cls, path: Path) -> Network:
+    def load(cls, path: Path | str) -> Network:
         """Read a network from JSON or TOML, by the file's ending.
 
         Raises:
             FileProblem, CorruptFile, ForeignFile: the file is missing, damaged or something else.
             InvalidValue, UnknownName, EmptyNetwork: its content is not a valid network.
         """
+        path = Path(path)
         if path.suffix == ".json":
             values = files.read_json(path)
         elif path.suffix == ".toml":
@@ -277,6 +282,8 @@ class Network(Record):
             raise _unknown_ending(path)
         if not isinstance(values, Mapping) or values.get("format") != "bcall_hw/network":
             raise ForeignFile("is not a network file", where=str(path), limit='format = "bcall_hw/network"')
+        if "format_version" not in values:
+            raise ForeignFile("lacks its format version", where=str(path), fix="Add format_version = 1.")
         if values.get("format_version") != 1:
             used = values.get("format_version")
             raise ForeignFile("has another format version", where=str(path), used=used, limit=1, fix="Update bcall-hw.")

@@ -47,8 +47,9 @@ class SpikeRecording:
         """Hash of the spikes alone: equal spikes, equal hash, whatever made them."""
         return hashlib.sha256(self.spikes.tobytes()).hexdigest()
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write the recording as HDF5."""
+        path = Path(path)
         with files.h5_written_whole(path, _KIND, _VERSION) as file:
             file.create_dataset("spikes", data=self.spikes)
             file.attrs["duration_us"] = self.duration_us
@@ -57,12 +58,13 @@ class SpikeRecording:
             file.attrs["version"] = self.version
 
     @classmethod
-    def load(cls, path: Path) -> SpikeRecording:
+    def load(cls, path: Path | str) -> SpikeRecording:
         """Read a recording.
 
         Raises:
             FileProblem, CorruptFile, ForeignFile: the file is missing, damaged or something else.
         """
+        path = Path(path)
         with files.h5_read(path, _KIND, _VERSION) as file:
             seed = int(file.attrs["seed"])
             spikes = files.array_of(file, "spikes", SPIKE_DTYPE)

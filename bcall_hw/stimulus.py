@@ -18,6 +18,12 @@ EVENT_DTYPE = np.dtype([("isi", "<u2"), ("chip", "u1"), ("core_mask", "u1"), ("t
 _KIND, _VERSION = "stimulus", 1
 
 
+#: A rate this close below a step of the register is that step (relative).
+_STEP_TOLERANCE = 1e-9
+#: Coarsest unit of times that is taken without being asked for (us).
+_COARSEST_US = 10.0
+
+
 def _no_events() -> npt.NDArray[np.void]:
     return np.zeros(0, dtype=EVENT_DTYPE)
 
@@ -65,6 +71,10 @@ class Stimulus:
         if rates.size > self.chip.stimulus.sources:
             used, limit = rates.size, self.chip.stimulus.sources
             raise StimulusProblem("more Poisson sources than the board has", where="stimulus", used=used, limit=limit)
+        lost = np.flatnonzero((rates > 0) & (rates < limits.step_hz * (1 - _STEP_TOLERANCE)))
+        if lost.size:
+            rate, where = float(rates[lost[0]]), f"Poisson source {lost[0]}"
+            raise StimulusProblem("rate below one step of the register (Hz)", where=where, used=rate, limit=limits.step_hz)
         bad = np.flatnonzero(~((rates >= 0) & (rates <= limits.max_hz)))
         if bad.size:
             rate, where = float(rates[bad[0]]), f"Poisson source {bad[0]}"
@@ -89,8 +99,8 @@ class Stimulus:
     ) -> Stimulus:
         """A list stimulus from absolute times since the start of the run (us, sorted).
 
-        Times become multiples of isi_base / clock, rounded to nearest. With `isi_base` None the finest unit of at least
-        one microsecond is taken that holds the longest gap.
+        Times become multiples of isi_base / clock, rounded to nearest. With `isi_base` None the finest unit between 1 and
+        10 us is taken that holds the longest gap; a coarser one has to be asked for.
 
         Raises:
             StimulusOrder: times not sorted, negative or not finite.
@@ -104,7 +114,8 @@ class Stimulus:
         longest = float(gaps.max(initial=0.0)) + 1.0
         widest = chip.stimulus.max_isi * chip.stimulus.max_isi_base / ticks_per_us
         if isi_base is None:
-            base = max(round(ticks_per_us), int(np.ceil(min(longest, widest) * ticks_per_us / chip.stimulus.max_isi)))
+            needed = int(np.ceil(min(longest, widest) * ticks_per_us / chip.stimulus.max_isi))
+            base = min(max(round(ticks_per_us), needed), round(_COARSEST_US * ticks_per_us))
         else:
             _check_isi_base(chip, isi_base)
             base = isi_base
@@ -118,7 +129,7 @@ class Stimulus:
             index = int(too_long[0])
             raise IsiOverflow(
                 "gap before the event is longer than the interval register holds (us)", where=f"stimulus event {index}",
-                used=float(gaps[index]), limit=limit, fix="Choose a larger isi_base, or split the run.",
+                used=float(gaps[index]), limit=limit, fix="Ask for a larger isi_base (a coarser unit), or split the run.",
             )  # fmt: skip
         events = np.zeros(times.size, dtype=EVENT_DTYPE)
         events["isi"] = isi
@@ -126,6 +137,22 @@ class Stimulus:
         for name, given in (("chip", chips), ("core_mask", core_masks), ("tag", tags)):
             events[name] = _column(name, given, times.size, tops[name])
         return cls(chip, events, isi_base=base)
+
+    @property
+    def poisson_played_hz(self) -> FloatArray:
+        """Rate that each Poisson source really has: the FPGA truncates to its step."""
+        step = self.chip.poisson.step_hz
+        return np.asarray(np.floor(self.poisson_rates_hz / step + _STEP_TOLERANCE) * step, dtype=np.float64)
+
+    @property
+    def unit_us(self) -> float:
+        """Resolution of the list's times (us)."""
+        return self.isi_base * 1e6 / self.chip.stimulus.clock_hz
+
+    def played_us(self, times_us: FloatArray) -> FloatArray:
+        """Wished times as this list plays them: rounded to its unit."""
+        ticks_per_us = self.chip.stimulus.clock_hz / 1e6
+        return np.asarray(np.rint(times_us * (ticks_per_us / self.isi_base)) * (self.isi_base / ticks_per_us), dtype=np.float64)
 
     @property
     def ticks(self) -> IntArray:
@@ -148,8 +175,9 @@ class Stimulus:
             core_mask=self.events["core_mask"],
         )
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write the stimulus as HDF5."""
+        path = Path(path)
         with files.h5_written_whole(path, _KIND, _VERSION) as file:
             write_chip(file.attrs, self.chip)
             file.attrs["isi_base"] = self.isi_base
@@ -159,13 +187,14 @@ class Stimulus:
             file.create_dataset("poisson_rates_hz", data=self.poisson_rates_hz)
 
     @classmethod
-    def load(cls, path: Path) -> Stimulus:
+    def load(cls, path: Path | str) -> Stimulus:
         """Read a stimulus.
 
         Raises:
             FileProblem, CorruptFile, ForeignFile: the file is missing, damaged or something else.
             StimulusProblem: its content breaks a limit.
         """
+        path = Path(path)
         with files.h5_read(path, _KIND, _VERSION) as file:
             attrs = file.attrs
             return cls(
@@ -227,7 +256,7 @@ def _too_long(chip: ChipModel, events: int) -> StimulusTooLong:
     return StimulusTooLong("more events than the stimulus memory holds", where="stimulus", used=events, limit=limit, fix=fix)
 
 
-def load_stimulus(chip: ChipModel, path: Path) -> Stimulus:
+def load_stimulus(chip: ChipModel, path: Path, isi_base: int | None = None) -> Stimulus:
     """A stimulus from HDF5 (`Stimulus.save`) or from CSV with the columns time_us, chip, core_mask, tag.
 
     Raises:
@@ -251,4 +280,4 @@ def load_stimulus(chip: ChipModel, path: Path) -> Stimulus:
         except ValueError:
             raise CorruptFile("is not four numbers", where=f"{path} line {number}", used=line) from None
     times, chips, masks, tags = (np.array([row[k] for row in rows]) for k in range(4))
-    return Stimulus.from_times(chip, times.astype(np.float64), chips, masks, tags)
+    return Stimulus.from_times(chip, times.astype(np.float64), chips, masks, tags, isi_base)

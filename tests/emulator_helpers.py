@@ -167,7 +167,7 @@ def random_biases(board: Board, rng: np.random.Generator, chip: int, core: int) 
         put(role, 2e-12, 5e-11)
     put("dc", 1e-11, 6e-10) if rng.random() < 0.6 else board.current(core, "dc", 0.0, chip)
     put("gain", 1e-10, 8e-9)
-    put("refractory", 4e-11, 2e-9)
+    put("refractory", 4e-11, 3e-10)
     pulse_s = circuits.switching_charge_c(CHIP, CHIP.capacitances_f.pulse) / put("pulse_width", 5e-10, 3e-8)
     for prefix in (*TYPES, "ahp"):
         circuit = "AHP" if prefix == "ahp" else prefix
@@ -226,12 +226,12 @@ def random_board(rng: np.random.Generator, chips: tuple[int, ...], cores: Iterab
 
 
 def random_stimulus(rng: np.random.Generator, chips: tuple[int, ...], duration_us: int, kind: str) -> Stimulus:
-    """List events to emulated and other chips, Poisson sources, or both; the reserved tag is among the tags."""
+    """List events, Poisson sources, or both; the reserved tag is among the tags."""
     listed = silence()
     if kind in ("list", "both"):
         count = int(rng.integers(30, 150))
         times = np.sort(rng.uniform(0, duration_us - 1, count))
-        targets = rng.choice([*chips, *chips, 3], count)
+        targets = rng.choice(chips, count)
         tags = [0 if rng.random() < 0.05 else random_tag(rng) for _ in range(count)]
         listed = Stimulus.from_times(CHIP, times, targets, rng.integers(1, 16, count), np.array(tags))
     if kind == "list":

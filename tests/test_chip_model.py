@@ -246,7 +246,7 @@ def test_a_faithful_copy_loads_and_is_the_same_chip(copy: Callable[..., Path]) -
 
 
 def test_a_changed_number_makes_another_chip(copy: Callable[..., Path]) -> None:
-    other = load_chip(str(copy(("neurons = 256", "neurons = 255"))))
+    other = load_chip(str(copy(("max_hz = 4300.0", "max_hz = 4200.0"))))
     assert isinstance(other, ChipModel)
     assert other != CHIP
     assert other.name == CHIP.name

@@ -41,6 +41,7 @@ from bcall_hw.errors import (
     FileProblem,
     ForeignFile,
     InvalidValue,
+    StimulusProblem,
 )  # fmt: skip
 from bcall_hw.recording import SPIKE_DTYPE, SpikeRecording
 from bcall_hw.stimulus import Stimulus
@@ -417,12 +418,12 @@ def test_idle_neurons_stay_at_rest_until_an_event_comes(implementation: str) -> 
     assert second["time_us"].min() > after
 
 
-def test_poisson_sources_of_a_chip_that_is_not_emulated_do_nothing() -> None:
-    config = _network().config()
-    with_sources, without = (started(config, profile=PROFILE) for _ in range(2))
-    listed = events(LIST)
-    found = with_sources.run(poisson({257: 300.0}, chip=2, core_mask=15, listed=listed), 0.02)
-    assert found.sha256 == without.run(listed, 0.02).sha256
+def test_poisson_sources_of_a_chip_that_is_not_emulated_are_refused() -> None:
+    emulator = started(_network().config(), profile=PROFILE)
+    before = emulator.state_sha256()
+    with pytest.raises(StimulusProblem, match="chip 2"):
+        emulator.run(poisson({257: 300.0}, chip=2, core_mask=15, listed=events(LIST)), 0.02)
+    assert emulator.state_sha256() == before
 
 
 # Recordings ----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from emulator_helpers import CHIP, NEURONS, Board, rates_hz, silence, started, t
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bcall_hw.backend.emulator import portable_math, words
+from bcall_hw import portable_math
+from bcall_hw.backend.emulator import words
 from bcall_hw.backend.emulator.decode import decode
 from bcall_hw.backend.emulator.profile import MISMATCHED, BoardProfile
 from bcall_hw.errors import InvalidValue

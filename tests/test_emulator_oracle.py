@@ -72,7 +72,7 @@ def test_random_networks_were_active() -> None:
 def _chain(chips: tuple[int, ...]) -> Board:
     """Every neuron driven to fire at its highest rate, each with destinations: many events in every step."""
     board = Board(chips)
-    board.neurons(None, target(tau_s=0.02, refractory_s=2e-4, gain_a=1e-8, dc_a=4e-9), chip=None)
+    board.neurons(None, target(tau_s=0.02, refractory_s=1e-3, gain_a=1e-8, dc_a=4e-9), chip=None)
     rng = np.random.default_rng(5)
     shape = board.sram.shape
     board.sram["virtual_core"] = rng.integers(0, 4, shape)

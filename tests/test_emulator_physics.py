@@ -24,6 +24,7 @@ from emulator_helpers import (
 from bcall_hw.backend.emulator import words
 from bcall_hw.backend.emulator.emulator import Emulator
 from bcall_hw.chip_model import BiasCode
+from bcall_hw.errors import StimulusProblem
 
 SYNAPSES = ("AMPA", "NMDA", "GABA_A", "GABA_B")
 THERMAL_V = CHIP.constants.thermal_voltage_v.value / CHIP.constants.kappa.value
@@ -92,7 +93,17 @@ def test_decay_time_constant(kind: str, tau_s: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("start_a", "tau_s", "dt_us"), [(1e-10, 0.05, 100), (3e-11, 0.01, 100), (1e-11, 0.05, 100), (1e-11, 0.01, 10)]
+    ("start_a", "tau_s", "dt_us"),
+    [
+        (1e-10, 0.05, 100),
+        (3e-11, 0.01, 100),
+        (1e-11, 0.05, 100),
+        (1e-11, 0.01, 10),
+        (2e-12, 0.5, 100),
+        (2e-12, 0.1, 10),
+        (1e-12, 1.5, 1000),
+        (1e-12, 1.0, 100),
+    ],
 )
 def test_decay_time_constant_at_the_size_of_one_event(start_a: float, tau_s: float, dt_us: int) -> None:
     """Synaptic weights of the classifier are 6 to 30 pA: the decay must be right there too."""
@@ -460,7 +471,8 @@ def test_poisson_sources_fire_at_their_rate(rate_hz: float, dt_us: int) -> None:
 
 
 def test_poisson_rate_is_truncated_to_the_step_of_the_hardware() -> None:
-    board = _one_neuron("AMPA", 0.01, 1e-10)
-    emulator = started(board.config())
-    emulator.run(poisson({TAG: CHIP.poisson.step_hz * 0.99}), 1.0)
-    assert len(emulator.save_state()["poisson"]) == 0
+    for code in (1, 31, 62, 124, 63999):  # a whole number of steps keeps its rate
+        assert poisson({TAG: code * CHIP.poisson.step_hz}).poisson_played_hz[TAG] == pytest.approx(code * CHIP.poisson.step_hz)
+    assert poisson({TAG: 1.9 * CHIP.poisson.step_hz}).poisson_played_hz[TAG] == pytest.approx(CHIP.poisson.step_hz)
+    with pytest.raises(StimulusProblem, match=f"Poisson source {TAG}"):
+        poisson({TAG: CHIP.poisson.step_hz * 0.99})

@@ -15,6 +15,7 @@ from bcall_hw.backend.emulator import routing, words
 from bcall_hw.backend.emulator.decode import decode
 from bcall_hw.backend.emulator.profile import BoardProfile
 from bcall_hw.chip_config import ChipConfig
+from bcall_hw.errors import StimulusProblem
 
 ENTRIES = CHIP.cam.entries
 #: The order of a neuron's synapse words, by type name: excitatory, gated, shunting, subtractive.
@@ -124,9 +125,12 @@ def test_cleared_entries_listen_to_the_reserved_tag() -> None:
 def test_stimulus_events_belong_to_the_step_that_holds_their_time(dt_us: int) -> None:
     rng = np.random.default_rng(dt_us)
     edges = [0.0, 1.0, 999.0, 1000.0, 1001.0, 9999.0, 10000.0, 20000.0]
-    rows = [(float(t), int(rng.integers(0, 4)), int(rng.integers(1, 16)), random_tag(rng)) for t in edges]
-    rows += [(float(t), 1, int(rng.integers(0, 16)), random_tag(rng)) for t in rng.integers(0, 30000, 60)]
+    rows = [(float(t), int(rng.choice([1, 3])), int(rng.integers(1, 16)), random_tag(rng)) for t in edges]
+    rows += [(float(t), 1, int(rng.integers(1, 16)), random_tag(rng)) for t in rng.integers(0, 30000, 60)]
     found = routing.input_events(events(rows), (1, 3), dt_us)
+    for lost in ((5.0, 0, 1, 300), (5.0, 1, 0, 300)):
+        with pytest.raises(StimulusProblem, match="stimulus event 0"):
+            routing.input_events(events([lost]), (1, 3), dt_us)
     expected = [
         (int(time) // dt_us, {1: 0, 3: 4}[chip] + core, tag)
         for time, chip, mask, tag in rows
@@ -197,12 +201,6 @@ def test_parameters_equal_the_closed_forms(dt_us: int) -> None:
 # The step, in plain integers -----------------------------------------------------------------------------------------
 
 
-def faded(current: int, decay: int) -> int:
-    if current == 0:
-        return 0
-    return max(1, (current * decay + 2 ** (FRACTION - 1)) // 2**FRACTION)
-
-
 class _Cell:
     """One neuron: parameters as Python integers, and the state that its docstrings promise."""
 
@@ -217,13 +215,14 @@ class _Cell:
         self.cam = [tuple(int(x) for x in e) for e in config.cam[chip_index, core, neuron]]
         self.v = self.waiting = self.ahp = 0
         self.synapse = [0, 0, 0, 0]
+        self.dither = 0
 
     def deliver(self, tags: list[int]) -> None:
         for k, name in enumerate(ORDER):
             hits = sum((c * 256 + n, t) == (tag, TYPES[name]) for tag in tags for c, n, t in self.cam)
             fraction = min(hits * self.jump[k], 2**FRACTION)
             # Floor division by a power of two: towards minus infinity.
-            self.synapse[k] += fraction * (self.full[k] - self.synapse[k]) // 2**FRACTION
+            self.synapse[k] += (fraction * (self.full[k] - self.synapse[k]) + self.dither) // 2**FRACTION
 
     def integrate(self) -> bool:
         index = self.v // 2**TABLE_SHIFT
@@ -240,14 +239,15 @@ class _Cell:
             self.v = max(0, raised)
             return False
         self.v, self.waiting = 0, self.refractory_steps
-        self.ahp += self.jump_ahp * (self.full_ahp - self.ahp) // 2**FRACTION
+        self.ahp += (self.jump_ahp * (self.full_ahp - self.ahp) + self.dither) // 2**FRACTION
         return True
 
     def fade(self) -> None:
-        """Decay, the loss rounded to nearest, and at least 1."""
+        """Decay, rounded down after adding the dither, which then moves on by the golden ratio of its range."""
         for k in range(4):
-            self.synapse[k] -= faded(self.synapse[k], self.decay[k])
-        self.ahp -= faded(self.ahp, self.decay_ahp)
+            self.synapse[k] -= (self.synapse[k] * self.decay[k] + self.dither) // 2**FRACTION
+        self.ahp -= (self.ahp * self.decay_ahp + self.dither) // 2**FRACTION
+        self.dither = (self.dither + 10368889) % 2**FRACTION
 
     @property
     def words(self) -> list[int]:
@@ -260,7 +260,7 @@ def _small_board() -> Board:
     synapses = {"AMPA": (0.008, 6e-11), "NMDA": (0.03, 2e-11), "GABA_A": (0.005, 2e-12), "GABA_B": (0.02, 1e-11)}
     for chip, core in ((0, 1), (1, 2)):
         parameters = target(
-            tau_s=0.015, refractory_s=8e-4, dc_a=2.0e-10 if chip == 0 else 0.0, synapses=synapses, adaptation=(0.05, 2e-12)
+            tau_s=0.015, refractory_s=2e-3, dc_a=2.0e-10 if chip == 0 else 0.0, synapses=synapses, adaptation=(0.05, 2e-12)
         )
         board.neurons(core, parameters, chip=chip)
         board.current(core, "nmda_gate", 2e-12, chip=chip)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from mapper_helpers import CHIP
 
@@ -89,7 +87,7 @@ def test_every_hop_lands_where_it_should() -> None:
             on_board = column in (0, 1) and row in (0, 1)
             there = row * 2 + column
             # A second source with the same tag is planted at the expected core, so that the arrival shows as a collision.
-            planted: dict[int, Any] = {5: ("planted", frozenset({(there, 2)}))} if on_board else {}
+            planted = [(5, "planted", frozenset({(there, 2)}))] if on_board else []
             found = check(image(((own, 0, 5, 0), (0, sy, dy, sx, dx, 0b0100))), planted)
             assert [type(p) for p in found] == [TagCollision if on_board else FieldOverflow], (own, sy, dy, sx, dx)
 
@@ -97,9 +95,16 @@ def test_every_hop_lands_where_it_should() -> None:
 def test_inputs_collide_with_neurons_and_may_not_be_reserved() -> None:
     config = image(((1, 1, 9, 0), (2, 0, 0, 0, 0, 0b1000)))
     reach = frozenset({(1, 3), (0, 0)})
-    found = check(config, {512 + 9: ("input 'x' source 4", reach), 0: ("input 'x' source 5", reach)})
+    found = check(config, [(512 + 9, "input 'x' source 4", reach), (0, "input 'x' source 5", reach)])
     assert sorted(type(p).__name__ for p in found) == ["ReservedTag", "TagCollision"]
     text = " ".join(str(p) for p in found)
     for piece in ("input 'x' source 4", "input 'x' source 5", "chip 1 core 3", "chip 1 core 1 neuron 9", "(core 2, neuron 9)"):
         assert piece in text
-    assert check(config, {512 + 9: ("input 'x' source 4", frozenset({(1, 2)}))}) == []
+    assert check(config, [(512 + 9, "input 'x' source 4", frozenset({(1, 2)}))]) == []
+
+
+def test_two_inputs_under_one_tag_are_found() -> None:
+    here, there = frozenset({(0, 1)}), frozenset({(0, 2)})
+    empty = ChipConfig.after_opening(CHIP)
+    assert [type(p) for p in check(empty, [(300, "input 'a'", here), (300, "input 'b'", here)])] == [TagCollision]
+    assert check(empty, [(300, "input 'a'", here), (300, "input 'b'", there)]) == []

@@ -31,13 +31,13 @@ CASES += [(seed, (0, 1, 2, 3)) for seed in range(45, 75)]
 CASES += [(seed, (1, 3)) for seed in range(75, 85)]
 
 
-def reach(mapped: MappedNetwork) -> dict[int, Any]:
-    return {
-        int(tag): (f"{name} {index}", cores)
+def reach(mapped: MappedNetwork) -> list[Any]:
+    return [
+        (int(tag), f"{name} {index}", cores)
         for name, tags in mapped.input_tags.items()
         for index, (tag, cores) in enumerate(zip(tags, mapped.input_reach[name], strict=True))
         if cores
-    }
+    ]
 
 
 @pytest.mark.parametrize(("seed", "chips"), CASES)

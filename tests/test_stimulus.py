@@ -43,12 +43,13 @@ def made(times: Any, isi_base: int | None = None, chips: Any = 0, core_masks: An
 
 
 @pytest.mark.parametrize(
-    ("seed", "span_us", "count"), [(0, 1e3, 50), (1, 1e5, 900), (2, 1e7, 900), (3, 4e7, 40), (4, 2e9, 900)]
+    ("seed", "span_us", "count", "base"),
+    [(0, 1e3, 50, None), (1, 1e5, 900, None), (2, 1e7, 900, None), (3, 4e7, 40, 20000), (4, 2e9, 900, 60000)],
 )
-def test_times_there_and_back_within_half_a_unit(seed: int, span_us: float, count: int) -> None:
+def test_times_there_and_back_within_half_a_unit(seed: int, span_us: float, count: int, base: int | None) -> None:
     rng = np.random.default_rng(seed)
     times = np.sort(rng.uniform(0, span_us, count))
-    stimulus = made(times)
+    stimulus = made(times, base)
     unit_us = stimulus.isi_base / MHZ
     assert unit_us >= 1.0
     assert np.max(np.abs(stimulus.times_us - times)) <= unit_us / 2 * (1 + 1e-9) + 1e-6
@@ -70,7 +71,7 @@ def test_the_finest_unit_is_one_microsecond_while_gaps_allow() -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_unit_taken_is_nearly_the_finest(seed: int) -> None:
-    longest = 10 ** random.Random(seed).uniform(5, 7.6)
+    longest = 10 ** random.Random(seed).uniform(5, 5.8)
     stimulus = made([0.0, longest])
     # One unit finer by 1 % would overflow the interval register.
     assert longest * MHZ / (stimulus.isi_base * 0.99 - 1) > 65533
@@ -147,10 +148,14 @@ def test_the_longest_gap_of_a_given_unit() -> None:
 
 
 def test_the_longest_gap_of_any_unit() -> None:
+    assert made([0.0, 655338.5]).isi_base == 900  # 10 us, the coarsest that is taken unasked
+    with pytest.raises(IsiOverflow, match=r"stimulus event 1.*isi_base") as caught:
+        made([0.0, 656000.0, 656001.0])
+    assert caught.value.limit == pytest.approx(655340.0)
     longest = 65534 * 65535 / 90
-    assert made([0.0, longest - 1.5]).isi_base == 65535
+    assert made([0.0, longest - 1.5], 65535).isi_base == 65535
     with pytest.raises(IsiOverflow, match="stimulus event 1") as caught:
-        made([0.0, longest + 2000.0, longest + 2001.0])
+        made([0.0, longest + 2000.0, longest + 2001.0], 65535)
     assert caught.value.limit == pytest.approx(longest)
 
 

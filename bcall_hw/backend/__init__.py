@@ -19,6 +19,15 @@ class Backend(Protocol):
         """What it is, e.g. "emulator/numba"."""
         ...
 
+    def describe(self) -> dict[str, Any]:
+        """What the results depend on besides registers and stimulus, as plain values."""
+        ...
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is worth knowing of the registers that were applied last."""
+        ...
+
     def apply(self, config: ChipConfig) -> int:
         """Bring the registers to `config`; returns how many words had to be written."""
         ...
@@ -50,8 +59,7 @@ def open_backend(address: str, **options: Any) -> Backend:
     Raises:
         BackendUnavailable: no such backend in this version.
     """
-    kind = address.partition(":")[0]
-    if kind == "emulator":
+    if address == "emulator":
         from bcall_hw.backend.emulator.emulator import Emulator
 
         return Emulator(**options)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from typer.core import TyperGroup
 
@@ -60,8 +61,22 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoin
 
 
 def main() -> None:
-    """Entry point."""
-    app()
+    """Entry point: a wrong option is told as JSON too where JSON was asked for."""
+    usage_error: type[Exception] = typer.BadParameter.__mro__[1]  # the base class of all wrong options
+    try:
+        code = app(standalone_mode=False)
+    except usage_error as problem:
+        if "--json" in sys.argv:
+            print(
+                json.dumps(
+                    {"error": "UsageError", "what": str(problem) or type(problem).__name__, "where": "", "fix": "See --help."}
+                )
+            )
+        notes.print(f"[bold red]error[/]: {escape(str(problem))} (see --help)", soft_wrap=True, highlight=False)
+        raise SystemExit(2) from None
+    except typer.Abort:
+        raise SystemExit(130) from None
+    raise SystemExit(code if isinstance(code, int) else 0)
 
 
 @app.command()
@@ -167,8 +182,21 @@ def map_command(
     if out is not None:
         mapped.config.save(out)
     if as_json:
+        keys = ("input", "source", "tag", "chip", "core_mask")
+        inputs = [dict(zip(keys, row, strict=True)) for row in show.input_rows(mapped)]
         biases = [_choice(core, choice) for core, choices in mapped.biases.items() for choice in choices]
-        print(json.dumps({"fits": True, "violations": [], "utilisation": use, "biases": biases, "warnings": mapped.warnings}))
+        print(
+            json.dumps(
+                {
+                    "fits": True,
+                    "violations": [],
+                    "utilisation": use,
+                    "biases": biases,
+                    "inputs": inputs,
+                    "warnings": mapped.warnings,
+                }
+            )
+        )
         return
     show.mapped(network, chip, mapped, use)
 
@@ -201,8 +229,9 @@ def deploy(
 @app.command()
 def emulate(
     source: Annotated[Path, typer.Argument(help="Registers (.h5), or a network (.json, .toml) to map first.")],
-    stimulus: Annotated[Path, typer.Option(help="Stimulus (.h5, or .csv with time_us,chip,core_mask,tag).")],
+    stimulus: Annotated[Path, typer.Option(help="Stimulus (.h5 or .csv, see the README).")],
     duration_s: Annotated[float, typer.Option(help="Length of the run (s).")],
+    isi_base: Annotated[int | None, typer.Option(help="Clock ticks per unit of time of a .csv stimulus.")] = None,
     chip: Chip = DEFAULT_CHIP,
     out: Annotated[Path | None, typer.Option(help="Write the spikes to this file (.h5).")] = None,
     seed: Seed = 0,
@@ -212,24 +241,23 @@ def emulate(
     as_json: AsJson = False,
 ) -> None:
     """Run a configuration on the emulator: registers and stimulus in, spikes out."""
-    from bcall_hw.stimulus import load_stimulus
+    from bcall_hw.experiments.emulation import emulate_once
 
-    config = _config(source, chip)
-    played = load_stimulus(config.chip, stimulus)
+    mapped = None if source.suffix == ".h5" else _mapped(source, chip, "0")
+    config = mapped.config if mapped else _config(source, chip)
     opened = _open("emulator", seed, mismatch_cv, implementation, dt_us, config)
-    opened.apply(config)
-    recording = opened.run(played, duration_s)
+    try:
+        recording, result = emulate_once(opened, config, mapped, stimulus, duration_s, isi_base)
+    finally:
+        opened.close()
     if out is not None:
         recording.save(out)
-    result: dict[str, Any] = {
-        "backend": opened.name, "seed": seed, "mismatch_cv": mismatch_cv, "duration_s": duration_s,
-        "events_in": len(played.events), "spikes": len(recording),
-        "mean_rate_hz": len(recording) / duration_s / config.tau2.size, "spikes_sha256": recording.sha256,
-    }  # fmt: skip
+    result |= {"seed": seed, "mismatch_cv": mismatch_cv, "dt_us": dt_us}
     if as_json:
         print(json.dumps(result))
         return
-    show.figures("emulated", result)
+    populations = result.pop("populations", {})
+    show.figures("emulated", result | {f"{name}: rate (Hz)": p["mean_rate_hz"] for name, p in populations.items()})
 
 
 @app.command()

@@ -31,6 +31,8 @@ def figures(title: str, rows: Mapping[str, Any]) -> None:
 def _number(name: str, value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.4g}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:,}" if type(value) is int and name != "seed" else str(value)
 
 
@@ -49,7 +51,8 @@ def demo(result: Mapping[str, Any], report: Path) -> None:
     rows |= {k: result[k] for k in ("events_sent", "spikes_read", "weight_flips", "words_written", "simulated_s")}
     rows["times real time (learning loop)"] = result["real_time_factor"]
     rows["elapsed (s)"] = result["elapsed_s"]
-    rows |= {k: result[k] for k in ("numpy_oracle_agrees", "words_decode_to_config", "spikes_sha256", "cam_sha256")}
+    rows["numpy oracle"] = f"same bits in {result['numpy_oracle']['presentations']} replayed presentations"
+    rows |= {k: result[k] for k in ("words_decode_to_config", "spikes_sha256", "cam_sha256")}
     figures("run", rows)
     for warning in result["warnings"]:
         console.print(f"warning: {warning}", highlight=False, markup=False)
@@ -59,9 +62,11 @@ def demo(result: Mapping[str, Any], report: Path) -> None:
 def violations(network: Path, chip: str, found: tuple[BcallError, ...]) -> None:
     """Every broken rule, one a row."""
     table = Table("rule", "violation", title=f"{network} does not fit {chip}")
-    for violation in found:
+    for violation in found[:20]:
         table.add_row(type(violation).__name__, escape(str(violation)))
     console.print(table)
+    if len(found) > 20:
+        console.print(f"... and {len(found) - 20} more; --json lists all", highlight=False, markup=False)
 
 
 def mapped(network: Path, chip: str, result: MappedNetwork, use: Mapping[str, Any]) -> None:
@@ -73,6 +78,10 @@ def mapped(network: Path, chip: str, result: MappedNetwork, use: Mapping[str, An
         counts = (c["neurons"], c["cam_used"], c["cam_most"], c["input_tags"])
         table.add_row(str(c["chip"]), str(c["core"]), ", ".join(c["populations"]) or "-", *(f"{n:,}" for n in counts))
     console.print(table)
+    table = Table("input", "source", "tag", "chip", "core mask", title="tags of the inputs (first 8; all with --json)")
+    for name, index, tag, chip_id, mask in input_rows(result)[:8]:
+        table.add_row(name, *(str(n) for n in (index, tag, chip_id, mask)))
+    console.print(table)
     for names, choices in _by_kind(result):
         table = Table(
             "quantity", "bias", "coarse", "fine", "wanted", "predicted", "error", title=f"biases of {names} (SI units)"
@@ -83,6 +92,16 @@ def mapped(network: Path, chip: str, result: MappedNetwork, use: Mapping[str, An
         console.print(table)
     for warning in result.warnings:
         console.print(f"warning: {warning}", highlight=False, markup=False)
+
+
+def input_rows(result: MappedNetwork) -> list[tuple[str, int, int, int, int]]:
+    """What a stimulus needs: input, source index, tag, target chip, core mask; a row per source and target chip."""
+    rows: list[tuple[str, int, int, int, int]] = []
+    for name, reach in result.input_reach.items():
+        for index, (tag, cores) in enumerate(zip(result.input_tags[name].tolist(), reach, strict=True)):
+            chips = sorted({c for c, _ in cores})
+            rows += [(name, index, tag, chip, sum(1 << k for c, k in cores if c == chip)) for chip in chips]
+    return rows
 
 
 def _by_kind(result: MappedNetwork) -> list[tuple[str, list[BiasChoice]]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from bcall_hw import random_bits
 from bcall_hw.arrays import BoolArray, FloatArray, IntArray
+from bcall_hw.errors import InvalidValue
 from bcall_hw.experiments.dataset import Dataset
 from bcall_hw.mapper.mapped import Train
 from bcall_hw.mapping import Roles
@@ -39,7 +40,9 @@ class ClassifierSettings(Record):
         variant: error-triggered: the host opens plasticity only after a free run that was wrong or lacked margin, and only
             for the target class and the strongest wrong one (our addition). pure: teacher always on, and nothing but the
             rule's own stop-learning gates.
-        neurons_per_class, fan_in: size of the network; the fan-in is cut to the pixels that are ever active.
+        neurons_per_class: size of the network.
+        fan_in: plastic inputs per neuron, at most; fewer where fewer pixels are ever active (the result tells).
+        teacher_fan_in, teacher_sources: teacher inputs per neuron, out of how many sources of its class.
         epochs: passes over the training images.
         active_hz, silent_hz: rate of an active and of an inactive pixel.
         inhibition_hz: rate of each inhibitory source per unit of coding level (fraction of active pixels).
@@ -83,6 +86,13 @@ class ClassifierSettings(Record):
         source="searched on a validation part of the training images, from preset D",
     )  # fmt: skip
 
+    def __init__(self, /, **data: Any) -> None:
+        super().__init__(**data)
+        for fan_in, sources in (("teacher_fan_in", "teacher_sources"), ("inhibition_fan_in", "inhibition_sources")):
+            used, limit = getattr(self, fan_in), getattr(self, sources)
+            if used > limit:
+                raise InvalidValue(f"exceeds {sources}", where=f"ClassifierSettings.{fan_in}", used=used, limit=limit)
+
 
 def candidate_pixels(settings: ClassifierSettings, data: Dataset) -> IntArray:
     """Pixels whose mean activity in the training images exceeds `min_activity`."""
@@ -109,7 +119,7 @@ def build_network(settings: ClassifierSettings, data: Dataset, seed: int, roles:
     )  # fmt: skip
     fan_in = min(settings.fan_in, len(pixels))
     return Network(
-        name=f"bcall_{data.name.split(',')[0]}",
+        name="bcall_classifier",
         inputs=[
             Input(name="pixels", size=data.train.shape[1]),
             Input(name="teacher", size=classes * settings.teacher_sources),

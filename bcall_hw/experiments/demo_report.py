@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,13 @@ def write_report(path: Path, result: dict[str, Any], run: ClassifierRun, evaluat
     page.table(["method", f"accuracy on {len(data.test)} held-out images"], _accuracies(result))
     if settings.variant == "error-triggered":
         page.text(
-            "Error-triggered means that the host opens plasticity only after a free run that was wrong or lacked margin. "
-            "It is an addition of this project to the rule, not part of its publication; the pure variant learns with "
-            "a teacher that is always on and nothing but the rule's own stop-learning gate."
+            "Error-triggered means that the host looks at the answer of a free run; where it was wrong or lacked margin, "
+            "it teaches the target class and opens plasticity for that class and the strongest wrong one only. This "
+            "perceptron-like choice is an addition of this project, not part of the rule's publication. The pure variant has "
+            "a teacher that is always on and nothing but the rule's own stop-learning gate; it has its own step sizes and "
+            "number of epochs."
         )
+    page.text("Inputs are periodic trains with a random phase, not Poisson trains; logistic regression is a stored figure.")
     page.figure(report.confusion_figure(evaluation.confusion), "Confusion matrix of the held-out images.")
     page.heading("Activity")
     trains = encode(settings, data.test[0], settings.test_s, run.seed, "report")
@@ -63,10 +67,15 @@ def write_report(path: Path, result: dict[str, Any], run: ClassifierRun, evaluat
     page.table(["quantity", "bias", "coarse", "fine", "wanted", "predicted", "error"], rows)
     page.heading("Run")
     keys = (
-        "training_presentations", "taught", "weight_flips", "words_written", "events_sent", "spikes_read", "simulated_s",
-        "real_time_factor", "dt_us", "numpy_oracle_agrees", "words_decode_to_config", "spikes_sha256", "cam_sha256", "version",
+        "training_presentations", "epochs", "fan_in_used", "taught", "weight_flips", "words_written", "events_sent",
+        "spikes_read", "simulated_s", "elapsed_s", "real_time_factor", "dt_us", "words_decode_to_config", "spikes_sha256",
+        "cam_sha256", "version",
     )  # fmt: skip
-    page.table(["figure", "value"], [(key.replace("_", " "), result[key]) for key in keys])
+    rows_of_run = [(key.replace("_", " "), result[key]) for key in keys]
+    oracle = result["numpy_oracle"]
+    rows_of_run.append(("numpy oracle, presentations replayed with equal bits", oracle["presentations"]))
+    page.table(["figure", "value"], rows_of_run)
+    page.text(f"Settings: {json.dumps(result['settings'])}")
     page.save(path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bcall_hw.errors import UnknownName
 from bcall_hw.experiments.classifier import ClassifierSettings
+from bcall_hw.rule.parameters import RuleParameters
 
 _TRIGGERED = ClassifierSettings()
 
@@ -11,12 +12,10 @@ VARIANTS = {
     "error-triggered": _TRIGGERED,
     # With every class learning from every image, nine neurons see a wrong image for each that sees its own: smaller
     # steps, and depression where the input is silent, keep the share of weights that are on in balance.
-    "pure": _TRIGGERED.model_copy(
-        update={
-            "variant": "pure",
-            "epochs": 1,
-            "rule": _TRIGGERED.rule.model_copy(update={"c_p": 0.008, "c_d1": -0.0016, "c_d2": -0.006}),
-        }
+    "pure": ClassifierSettings(
+        variant="pure",
+        epochs=1,
+        rule=RuleParameters(**_TRIGGERED.rule.model_dump() | {"c_p": 0.008, "c_d1": -0.0016, "c_d2": -0.006}),
     ),
 }
 

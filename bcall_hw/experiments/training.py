@@ -149,8 +149,8 @@ class ClassifierRun:
 
     def _identity(self) -> dict[str, Any]:
         return {
-            "settings": self.settings.model_dump(mode="json"), "data": self.data.name, "images": len(self.data.train),
-            "seed": self.seed, "backend": self.loop.backend.name,
+            "settings": self.settings.model_dump(mode="json"), "data": self.data.sha256, "seed": self.seed,
+            "backend": self.loop.backend.describe(), "registers": self.loop.mapped.config.sha256,
         }  # fmt: skip
 
     def _save(self, path: Path) -> None:

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 
 from bcall_hw.chip_config import ChipConfig
 from bcall_hw.errors import BcallError, FieldOverflow, ReservedTag, TagCollision
 
-InputReach = Mapping[int, tuple[str, frozenset[tuple[int, int]]]]
+InputReach = Sequence[tuple[int, str, frozenset[tuple[int, int]]]]
 
 
-def check(config: ChipConfig, inputs: InputReach | None = None) -> list[BcallError]:
+def check(config: ChipConfig, inputs: InputReach = ()) -> list[BcallError]:
     """Every rule that a configuration breaks: reserved tags, tag collisions per target core, destinations off the board.
 
     Args:
-        inputs: FPGA sources: tag -> (name, the (chip, core) pairs it reaches).
+        inputs: FPGA sources: (tag, name, the (chip, core) pairs it reaches).
     """
     chip, g = config.chip, config.chip.geometry
     problems: list[BcallError] = []
     arrivals: dict[tuple[int, int], dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for tag, (name, cores) in (inputs or {}).items():
+    for tag, name, cores in inputs:
         if tag in chip.reserved_tags:
             problems.append(ReservedTag("uses a reserved tag", where=name, used=chip.tag_name(tag)))
         for reached in cores:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping as MappingOf
 from collections.abc import Sequence
 
+import numpy as np
+
 from bcall_hw.arrays import BoolArray
 from bcall_hw.calibration import Calibration, load_calibration
 from bcall_hw.chip_config import ChipConfig, Registers
@@ -13,7 +15,7 @@ from bcall_hw.errors import BcallError, NetworkDoesNotFit, PlacementFull, Source
 from bcall_hw.mapper.cam import cam_entries, fan_in_problems
 from bcall_hw.mapper.check import check
 from bcall_hw.mapper.mapped import MappedNetwork
-from bcall_hw.mapper.place import Core, place
+from bcall_hw.mapper.place import Core, Placement, place
 from bcall_hw.mapper.route import assign_tags, source_problems, sram_entries
 from bcall_hw.mapping import BiasChoice, CodeProblems, Mapping, choose_codes, idle_codes, load_mapping
 from bcall_hw.network import Network, NeuronParameters
@@ -62,23 +64,33 @@ def map_network(
         raise NetworkDoesNotFit(problems + sram_problems, subject)
     cam = empty.cam.copy()
     plastic = cam_entries(network, chip, placement, routes.tags, efficacy or {}, cam, empty.chips)
-    config = empty.with_registers(cam=cam, sram=sram, biases=_bias_registers(chip, mapping, biases, empty))
+    config = empty.with_registers(
+        cam=cam, sram=sram, biases=_bias_registers(chip, mapping, biases, empty), tau2=_unplaced(placement, empty)
+    )
     names = [i.name for i in network.inputs]
     mapped = MappedNetwork(
         network=network, config=config, addresses=placement.addresses, input_tags={n: routes.tags[n] for n in names},
         input_reach={n: routes.reaches[n] for n in names}, plastic=plastic, biases=biases,
         warnings=routes.warnings + _far_codes(biases),
     )  # fmt: skip
-    reach = {
-        t: (f"input {n!r} source {i}", routes.reaches[n][i])
-        for n in names
-        for i, t in enumerate(routes.tags[n].tolist())
-        if t >= 0
-    }
+    reach = [
+        (tag, f"input {name!r} source {index}", routes.reaches[name][index])
+        for name in names
+        for index, tag in enumerate(routes.tags[name].tolist())
+        if tag >= 0
+    ]
     found = check(config, reach)
     if found:
         raise NetworkDoesNotFit(found, f"the mapper's own result for {subject}")
     return mapped
+
+
+def _unplaced(placement: Placement, empty: ChipConfig) -> BoolArray:
+    """Neurons that hold nothing: they take the second leak, so strong that a core's constant current leaves them silent."""
+    free = np.ones(empty.tau2.shape, dtype=np.bool_)
+    for address in placement.addresses.values():
+        free[np.searchsorted(empty.chips, address[:, 0]), address[:, 1], address[:, 2]] = False
+    return free
 
 
 def _far_codes(biases: MappingOf[Core, list[BiasChoice]]) -> list[str]:

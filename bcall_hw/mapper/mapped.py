@@ -54,7 +54,11 @@ class MappedNetwork:
             UnknownName, InvalidValue, StimulusProblem: unknown input, index out of range, or the FPGA's limits.
         """
         times, rows = [], []
-        for name, (ids, times_us) in trains.items():
+        for name, (given_ids, given_us) in trains.items():
+            ids, times_us = np.atleast_1d(np.asarray(given_ids)), np.atleast_1d(np.asarray(given_us, dtype=np.float64))
+            if ids.size and ids.dtype.kind not in "iu":
+                raise InvalidValue("source indices must be whole numbers", where=f"input {name!r}", used=str(ids.dtype))
+            ids = ids.astype(np.int64)
             if name not in self._reach_tables:
                 raise UnknownName(
                     "no input of that name", where="stimulus", used=name, fix=f"Known: {', '.join(self.input_tags)}"

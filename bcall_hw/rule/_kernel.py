@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
-from math import exp
-
 import numba
+
+_LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
+_LOG2_E = 1.4426950408889634
+
+
+@numba.njit(cache=True, inline="always")
+def exp(x):  # type: ignore[no-untyped-def]
+    """e^x for x <= 0 from additions and multiplications alone: the same bits on every machine (see `portable_math`).
+
+    x = n ln 2 + r with |r| <= ln 2 / 2, a Taylor series of degree 13 for r, and an exact scaling by 2^n.
+    """
+    if x < -700.0:
+        return 0.0
+    n = int(x * _LOG2_E - 0.5)
+    r = (x - n * _LN2_HIGH) - n * _LN2_LOW
+    value = 1.0
+    for term in range(13, 0, -1):
+        value = 1.0 + value * r / term
+    scale, base = 1.0, 0.5
+    n = -n
+    while n > 0:
+        if n & 1:
+            scale *= base
+        base *= base
+        n >>= 1
+    return value * scale
 
 
 @numba.njit(cache=True, nogil=True)

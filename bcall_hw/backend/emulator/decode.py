@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bcall_hw import circuits
-from bcall_hw.arrays import FloatArray, Int32Array, IntArray
-from bcall_hw.backend.emulator import portable_math, words
+from bcall_hw import circuits, portable_math
+from bcall_hw.arrays import BoolArray, FloatArray, Int32Array, IntArray
+from bcall_hw.backend.emulator import words
 from bcall_hw.chip_config import ChipConfig
 from bcall_hw.errors import BackendProblem, EmulatorOverflow
 
@@ -78,7 +78,7 @@ class _Decoder:
             return np.broadcast_to(nominal, (self.cores, self.neurons))
         return np.asarray(nominal * self.factors[role][list(self.config.chips)].reshape(self.cores, self.neurons))
 
-    def put(self, row: int, value: FloatArray, what: str) -> None:
+    def put(self, row: int, value: FloatArray, what: str, needed: BoolArray | bool = True) -> None:
         rounded = np.rint(value)
         too_large = np.argwhere(rounded > words.INT32_MAX)
         if too_large.size:
@@ -86,6 +86,12 @@ class _Decoder:
             used = f"{value[core, neuron]:.4g}"
             where = f"{self.core_name(core)} neuron {neuron}: {what}"
             raise EmulatorOverflow("does not fit its 32-bit word", where=where, used=used, limit=words.INT32_MAX)
+        lost = np.argwhere((rounded == 0) & (value > 0) & needed)
+        if lost.size:
+            core, neuron = (int(i) for i in lost[0])
+            where = f"{self.core_name(core)} neuron {neuron}: {what}"
+            used, fix = f"{value[core, neuron]:.2g} units", "Choose another time step or bias."
+            raise BackendProblem("is too small for its word and would be lost", where=where, used=used, fix=fix)
         self.rows[:, row] = rounded.astype(np.int32)
 
     def parameters(self) -> CoreParameters:
@@ -125,7 +131,7 @@ class _Decoder:
         full_a = np.maximum(0.0, self.bias(f"{prefix}_gain") * (weight / tau_a - 1.0))
         off = self.current[:, self.chip.bias_index(f"{prefix}_weight")][:, None] <= nominal_tau
         self.put(full, np.where(off, 0.0, full_a) / words.FEMTOAMPERE, f"{circuit} full scale (fA)")
-        self.put(jump, (1.0 - portable_math.exp(-pulse_s / tau_s)) * words.ONE, f"{circuit} jump")
+        self.put(jump, (1.0 - portable_math.exp(-pulse_s / tau_s)) * words.ONE, f"{circuit} jump", ~off)
         self.put(decay, (1.0 - portable_math.exp(-self.dt_s / tau_s)) * words.ONE, f"{circuit} decay")
 
     def _tables(self) -> Int32Array:

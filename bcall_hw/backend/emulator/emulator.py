@@ -14,7 +14,7 @@ from bcall_hw.backend.emulator.machine import Implementation, Machine
 from bcall_hw.backend.emulator.poisson import PoissonSources
 from bcall_hw.backend.emulator.profile import BoardProfile
 from bcall_hw.chip_config import ChipConfig
-from bcall_hw.chip_model import DEFAULT_CHIP, load_chip
+from bcall_hw.chip_model import DEFAULT_CHIP, ChipModel, load_chip
 from bcall_hw.errors import BackendProblem, InvalidValue
 from bcall_hw.recording import SPIKE_DTYPE, SpikeRecording
 from bcall_hw.stimulus import Stimulus
@@ -24,7 +24,7 @@ class Emulator:
     """A board in software: bit-reproducible integers, driven by registers alone.
 
     Args:
-        chip: name of the chip model.
+        chip: the chip model, or its name.
         chips: ids of the chips to emulate.
         profile: the virtual board (mismatch).
         implementation: "numba" (fast) or "numpy" (the oracle); both give the same bits.
@@ -36,13 +36,13 @@ class Emulator:
 
     def __init__(
         self,
-        chip: str = DEFAULT_CHIP,
+        chip: str | ChipModel = DEFAULT_CHIP,
         chips: tuple[int, ...] = (0,),
         profile: BoardProfile | None = None,
         implementation: Literal["numba", "numpy"] = "numba",
         dt_us: int = words.DEFAULT_STEP_US,
     ) -> None:
-        self._chip = load_chip(chip)
+        self._chip = load_chip(chip) if isinstance(chip, str) else chip
         self._profile = profile or BoardProfile()
         if type(dt_us) is not int or not 10 <= dt_us <= 1000 or 1000 % dt_us:
             raise InvalidValue("time step must divide 1 ms", where="emulator dt_us", used=dt_us, limit="10 to 1000 us")
@@ -59,6 +59,19 @@ class Emulator:
         """Backend and implementation."""
         return f"emulator/{self._implementation}"
 
+    def describe(self) -> dict[str, Any]:
+        """Implementation, time step, chip model and board profile."""
+        return {
+            "backend": self.name, "dt_us": self.dt_us, "chip_fingerprint": self._chip.fingerprint,
+            "profile": self._profile.model_dump(),
+        }  # fmt: skip
+
+    @property
+    def warnings(self) -> list[str]:
+        """Destinations whose spikes are lost because their chip is not emulated."""
+        lost = self._machine.destinations.lost if self._machine else 0
+        return [f"{lost} SRAM entries lead to chips that are not emulated: their spikes are lost"] if lost else []
+
     def apply(self, config: ChipConfig) -> int:
         """Bring the registers to `config`; state (membranes, currents) goes on. Returns the number of words written.
 
@@ -66,6 +79,9 @@ class Emulator:
             InvalidValue: the configuration is for other chips.
             BackendProblem, EmulatorOverflow: a bias that cannot be emulated; nothing is changed then.
         """
+        if config.chip != self._chip:
+            used, limit, fix = config.chip.name, self._chip.name, "Open the emulator with the configuration's chip."
+            raise InvalidValue("configuration is for another chip model", where="emulator", used=used, limit=limit, fix=fix)
         written = self._config.diff(config)
         old, machine = self._config, self._machine
         same_analog = machine is not None and config.biases is old.biases and config.tau2 is old.tau2
@@ -136,7 +152,7 @@ class Emulator:
         """Membranes, currents, refractory counters, spikes on their way, and how far each Poisson source was drawn."""
         machine = self._running()
         rows = machine.rows[:, : words.STATE_ROWS].copy()
-        return {"rows": rows, "pending": machine.pending.copy(), "poisson": self._poisson.drawn()}
+        return {"rows": rows, "pending": machine.pending.copy(), "dither": machine.dither, "poisson": self._poisson.drawn()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go back to a saved state.
@@ -154,14 +170,14 @@ class Emulator:
         if np.any(rows[:, words.V] >= words.V_RANGE << words.V_BITS):
             raise InvalidValue("membrane beyond its range", where="emulator", fix="Start again without it.")
         machine.rows[:, : words.STATE_ROWS] = rows
-        machine.pending = pending
+        machine.pending, machine.dither = pending, int(state["dither"]) % words.ONE
         self._poisson.restore(np.asarray(state["poisson"]))
 
     def state_sha256(self) -> str:
         """Hash of every state word, and of the spikes on their way."""
         machine = self._running()
         state = np.ascontiguousarray(machine.rows[:, : words.STATE_ROWS])
-        return hashlib.sha256(state.tobytes() + machine.pending.tobytes()).hexdigest()
+        return hashlib.sha256(state.tobytes() + machine.pending.tobytes() + machine.dither.to_bytes(4, "little")).hexdigest()
 
     def _running(self) -> Machine:
         if self._machine is None:

@@ -19,6 +19,7 @@ class Machine:
     Attributes:
         rows: int32, shape (cores, words.ROWS, neurons): state, parameters and scratch of every neuron.
         pending: int32, shape (n, 2): (core, tag) of spikes of the last step, delivered in the next.
+        dither: the rounding offset of the next step, see `words.DITHER_STEP`.
     """
 
     rows: Int32Array
@@ -26,6 +27,7 @@ class Machine:
     listeners: Listeners
     destinations: Destinations
     pending: Int32Array = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int32))
+    dither: int = 0
 
 
 class Implementation(Protocol):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bcall_hw import random_bits
+from bcall_hw import portable_math, random_bits
 from bcall_hw.arrays import IntArray
-from bcall_hw.backend.emulator import portable_math
 from bcall_hw.backend.emulator.routing import InputEvents
-from bcall_hw.errors import BackendProblem
+from bcall_hw.errors import BackendProblem, StimulusProblem
 from bcall_hw.stimulus import Stimulus
 
 _MOST_PER_STEP = 15
@@ -33,11 +32,15 @@ class PoissonSources:
         Raises:
             BackendProblem: a rate whose spikes in one step could exceed the table.
         """
-        step_hz = stimulus.chip.poisson.step_hz
-        rates = np.floor(stimulus.poisson_rates_hz / step_hz) * step_hz
+        rates = stimulus.poisson_played_hz
         active = np.flatnonzero(rates > 0)
-        if not active.size or stimulus.poisson_chip not in chips:
+        if not active.size:
             return None
+        if stimulus.poisson_chip not in chips:
+            used = f"chip {stimulus.poisson_chip}"
+            raise StimulusProblem(
+                "Poisson sources target a chip that is not emulated", where="stimulus", used=used, limit=chips
+            )
         tables = {tag: self._cumulative(tag, float(rates[tag]) * self._dt_s) for tag in active.tolist()}
         steps, tags = [], []
         for tag, table in tables.items():

@@ -7,9 +7,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from bcall_hw import random_bits
+from bcall_hw import portable_math, random_bits
 from bcall_hw.arrays import FloatArray
-from bcall_hw.backend.emulator import portable_math
 from bcall_hw.chip_model import ChipModel
 from bcall_hw.records import Record
 

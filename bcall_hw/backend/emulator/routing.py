@@ -9,6 +9,7 @@ import numpy as np
 from bcall_hw.arrays import Int32Array
 from bcall_hw.backend.emulator import words
 from bcall_hw.chip_config import ChipConfig
+from bcall_hw.errors import StimulusProblem
 from bcall_hw.stimulus import Stimulus
 
 
@@ -51,17 +52,19 @@ class Destinations:
     Attributes:
         start: int32, shape (neurons of all emulated cores + 1,).
         core, tag: int32.
+        lost: SRAM entries that lead to a chip that is not emulated, or off the board.
     """
 
     start: Int32Array
     core: Int32Array
     tag: Int32Array
+    lost: int = 0
 
 
 def destinations(config: ChipConfig) -> Destinations:
-    """SRAM entries followed to the cores they reach; spikes to chips that are not emulated leave the board."""
+    """SRAM entries followed to the cores they reach; those that lead to chips that are not emulated are counted."""
     g, sram = config.chip.geometry, config.sram
-    found = []
+    found, lost = [], 0
     for chip_index, core, neuron, entry in np.argwhere(sram["core_mask"] > 0):
         word = sram[chip_index, core, neuron, entry]
         here = config.chips[int(chip_index)]
@@ -69,6 +72,7 @@ def destinations(config: ChipConfig) -> Destinations:
         row = here // g.chip_columns + int(word["dy"]) * (1 if word["sy"] else -1)
         there = row * g.chip_columns + column
         if not 0 <= column < g.chip_columns or there not in config.chips:
+            lost += 1
             continue
         source = (int(chip_index) * g.cores + int(core)) * g.neurons + int(neuron)
         tag = int(word["virtual_core"]) * g.neurons + int(neuron)
@@ -77,7 +81,7 @@ def destinations(config: ChipConfig) -> Destinations:
     table = np.array(sorted(found), dtype=np.int32).reshape(-1, 3)
     counts = np.bincount(table[:, 0], minlength=len(config.chips) * g.cores * g.neurons)
     start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    return Destinations(start, np.ascontiguousarray(table[:, 1]), np.ascontiguousarray(table[:, 2]))
+    return Destinations(start, np.ascontiguousarray(table[:, 1]), np.ascontiguousarray(table[:, 2]), lost)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +94,11 @@ class InputEvents:
 
 
 def input_events(stimulus: Stimulus, chips: tuple[int, ...], dt_us: int) -> InputEvents:
-    """The list stimulus, one entry per core that it reaches; an event in [k dt, (k+1) dt) belongs to step k."""
+    """The list stimulus, one entry per core that it reaches; an event in [k dt, (k+1) dt) belongs to step k.
+
+    Raises:
+        StimulusProblem: an event for a chip that is not emulated, or for no core.
+    """
     cores = stimulus.chip.geometry.cores
     ticks_per_step = round(stimulus.chip.stimulus.clock_hz * dt_us * 1e-6)
     step = stimulus.ticks // ticks_per_step
@@ -98,7 +106,14 @@ def input_events(stimulus: Stimulus, chips: tuple[int, ...], dt_us: int) -> Inpu
     chip_index[list(chips)] = np.arange(len(chips))
     first_core = chip_index[stimulus.events["chip"]] * cores
     reaches = (stimulus.events["core_mask"][:, None].astype(np.int64) >> np.arange(cores)) & 1
-    event, core = np.nonzero((reaches == 1) & (first_core >= 0)[:, None])
+    elsewhere, nowhere = np.flatnonzero(first_core < 0), np.flatnonzero(reaches.sum(axis=1) == 0)
+    if elsewhere.size:
+        where, used = f"stimulus event {elsewhere[0]}", f"chip {stimulus.events['chip'][elsewhere[0]]}"
+        raise StimulusProblem("targets a chip that is not emulated", where=where, used=used, limit=f"chips {chips}")
+    if nowhere.size:
+        where, fix = f"stimulus event {nowhere[0]}", "Set the core mask."
+        raise StimulusProblem("reaches no core", where=where, used="core mask 0", fix=fix)
+    event, core = np.nonzero(reaches == 1)
     return InputEvents(
         step[event].astype(np.int32),
         (first_core[event] + core).astype(np.int32),

@@ -33,13 +33,13 @@ def _kernel(neurons: int) -> Callable[..., Any]:
     h_row, feedback_row, gate_row = words.H * n_all, words.FEEDBACK * n_all, words.GATE * n_all
     table_shift, gain_bits, fraction_bits, one = words.TABLE_SHIFT, words.GAIN_BITS, words.FRACTION_BITS, words.ONE
     gate_open = np.int32(1 << words.GAIN_BITS)
-    half_one = words.ONE // 2
+    dither_step, dither_mask = words.DITHER_STEP, words.ONE - 1
     half = 1 << (words.GAIN_BITS - 1)
 
     @numba.njit(cache=True, nogil=True)
     def kernel(  # type: ignore[no-untyped-def]
         blocks, gains, tables, start, cells, dest_start, dest_core, dest_tag,
-        event_step, event_core, event_tag, pending, n_pending, first_step, n_steps, out,
+        event_step, event_core, event_tag, pending, n_pending, dither, first_step, n_steps, out,
     ):  # fmt: skip
         n_cores = blocks.shape[0]
         n_events = event_step.shape[0]
@@ -68,7 +68,7 @@ def _kernel(neurons: int) -> Callable[..., Any]:
         n_out = 0
         for step in range(first_step, n_steps):
             if n_out + n_cores * n_all > out.shape[0]:
-                return step, n_out, n_pending
+                return step, n_out, n_pending, dither
             # Deliver: every listener's jump fraction is added, at most 1.
             while event < n_events and event_step[event] == step:
                 c = event_core[event]
@@ -103,7 +103,7 @@ def _kernel(neurons: int) -> Callable[..., Any]:
                         for i in range(n_all):
                             current = np.int64(block[syn_row + base + i])
                             change = np.int64(block[sum_row + base + i]) * (np.int64(block[full_row + base + i]) - current)
-                            block[syn_row + base + i] = np.int32(current + (change >> fraction_bits))
+                            block[syn_row + base + i] = np.int32(current + ((change + dither) >> fraction_bits))
                             block[sum_row + base + i] = np.int32(0)
                 table = tables[c]
                 for i in range(n_all):
@@ -141,7 +141,7 @@ def _kernel(neurons: int) -> Callable[..., Any]:
                             block[sum_row + i] = np.int32(0)
                             ahp = np.int64(block[ahp_row + i])
                             change = np.int64(block[jump_ahp_row + i]) * (np.int64(block[full_ahp_row + i]) - ahp)
-                            block[ahp_row + i] = np.int32(ahp + (change >> fraction_bits))
+                            block[ahp_row + i] = np.int32(ahp + ((change + dither) >> fraction_bits))
                             out[n_out, 0] = step
                             out[n_out, 1] = c
                             out[n_out, 2] = i
@@ -157,12 +157,13 @@ def _kernel(neurons: int) -> Callable[..., Any]:
                     base, any_current = row * n_all, np.int32(0)
                     for i in range(n_all):
                         current = np.int64(block[syn_row + base + i])
-                        lost = (current * np.int64(block[decay_row + base + i]) + half_one) >> fraction_bits
-                        left = np.int32(current - max(lost, np.int64(current > 0)))
+                        lost = (current * np.int64(block[decay_row + base + i]) + dither) >> fraction_bits
+                        left = np.int32(current - lost)
                         block[syn_row + base + i] = left
                         any_current |= left
                     live[c, row] = any_current != 0
-        return n_steps, n_out, n_pending
+            dither = (dither + dither_step) & dither_mask
+        return n_steps, n_out, n_pending, dither
 
     return kernel
 
@@ -179,10 +180,10 @@ def run(machine: Machine, events: InputEvents, n_steps: int) -> Int32Array:
     found, step = [], 0
     blocks = machine.rows.reshape(cores, rows * neurons)
     while step < n_steps:
-        step, n_out, n_pending = kernel(
+        step, n_out, n_pending, machine.dither = kernel(
             blocks, parameters.step_gain, parameters.tables, machine.listeners.start, machine.listeners.cells,
             routes.start, routes.core, routes.tag, events.step, events.core, events.tag,
-            pending, n_pending, step, n_steps, out,
+            pending, n_pending, machine.dither, step, n_steps, out,
         )  # fmt: skip
         found.append(out[:n_out].copy())
     machine.pending = pending[:n_pending].copy()

@@ -26,7 +26,8 @@ def run(machine: Machine, events: InputEvents, n_steps: int) -> Int32Array:
         if core.size:
             _deliver(machine, rows, core, tag)
         spikes = _integrate(machine, rows)
-        _decay(rows)
+        _decay(rows, machine.dither)
+        machine.dither = (machine.dither + words.DITHER_STEP) % words.ONE
         machine.pending = _reached(machine, spikes)
         if spikes.size:
             found.append(np.column_stack([np.full(len(spikes), step), spikes]))
@@ -45,7 +46,7 @@ def _deliver(machine: Machine, rows: IntArray, core: Int32Array, tag: Int32Array
     fraction = np.minimum(total, words.ONE).reshape(-1, 4, rows.shape[2])
     current = rows[:, words.I_SYN : words.I_SYN + 4]
     full = rows[:, words.FULL : words.FULL + 4]
-    current += (fraction * (full - current)) >> words.FRACTION_BITS
+    current += (fraction * (full - current) + machine.dither) >> words.FRACTION_BITS
 
 
 def _integrate(machine: Machine, rows: IntArray) -> IntArray:
@@ -64,17 +65,16 @@ def _integrate(machine: Machine, rows: IntArray) -> IntArray:
     rows[:, words.V] = np.where(resting | fired, 0, np.maximum(0, raised))
     rows[:, words.REFRACTORY] = np.where(fired, rows[:, words.REFRACTORY_STEPS], np.maximum(0, refractory - 1))
     ahp = rows[:, words.I_AHP]
-    jump = (rows[:, words.JUMP_AHP] * (rows[:, words.FULL_AHP] - ahp)) >> words.FRACTION_BITS
+    jump = (rows[:, words.JUMP_AHP] * (rows[:, words.FULL_AHP] - ahp) + machine.dither) >> words.FRACTION_BITS
     rows[:, words.I_AHP] = np.where(fired, ahp + jump, ahp)
     return np.argwhere(fired)
 
 
-def _decay(rows: IntArray) -> None:
-    """Exponential decay of the five DPIs, rounded to nearest but at least 1, so that silence reaches exactly 0."""
+def _decay(rows: IntArray, dither: int) -> None:
+    """Exponential decay of the five DPIs."""
     current = rows[:, words.I_SYN : words.I_AHP + 1]
     fraction = rows[:, words.DECAY : words.DECAY_AHP + 1]
-    lost = (current * fraction + words.ONE // 2) >> words.FRACTION_BITS
-    current -= np.maximum(lost, current > 0)
+    current -= (current * fraction + dither) >> words.FRACTION_BITS
 
 
 def _reached(machine: Machine, spikes: IntArray) -> Int32Array:

@@ -19,6 +19,10 @@ ONE = 1 << FRACTION_BITS
 FEMTOAMPERE = 1e-15
 INT32_MAX = 2**31 - 1
 
+# Decay and jumps of a DPI are rounded down after adding a dither that runs through [0, ONE) by the golden ratio: the mean
+# error is zero however small the current is, and every machine adds the same.
+DITHER_STEP = 10368889
+
 #: Synapse rows, in this order, by the effect that the chip model names.
 EFFECTS = ("excitatory", "gated", "shunting", "subtractive")
 
