@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -83,9 +84,9 @@ def mapped(network: Path, chip: str, result: MappedNetwork, use: Mapping[str, An
         table.add_row(name, *(str(n) for n in (index, tag, chip_id, mask)))
     console.print(table)
     for names, choices in _by_kind(result):
-        table = Table(
-            "quantity", "bias", "coarse", "fine", "wanted", "predicted", "error", title=f"biases of {names} (SI units)"
-        )
+        table = Table(title=f"biases of {names} (SI units)", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for header in ("quantity", "bias", "coarse", "fine", "wanted", "predicted", "error"):
+            table.add_column(header, no_wrap=True)
         for c in choices:
             codes = (str(c.code.coarse), str(c.code.fine))
             table.add_row(c.quantity, c.bias, *codes, f"{c.wanted:.4g}", f"{c.predicted:.4g}", f"{c.error:+.2%}")
