@@ -46,7 +46,7 @@ def load_calibration(chip: ChipModel, path: Path | None = None) -> Calibration:
         FileProblem, CorruptFile, ForeignFile: missing, damaged, or for another chip.
     """
     path = path or data_folder("calibration") / f"{chip.name}_nominal.json"
-    if not path.is_file():
+    if not files.is_file(path):
         raise FileProblem("no such calibration record", where=str(path))
     values = files.read_json(path)
     if not isinstance(values, dict) or values.get("format") != "bcall_hw/calibration":

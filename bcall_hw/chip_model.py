@@ -19,6 +19,7 @@ import tomlkit
 from pydantic import Field
 from tomlkit.exceptions import TOMLKitError
 
+from bcall_hw import files
 from bcall_hw.arrays import FloatArray, IntArray
 from bcall_hw.errors import CorruptFile, FieldOverflow, ForeignFile, UnknownBias, UnknownChip, UnknownName
 from bcall_hw.records import Record, data_folder
@@ -364,7 +365,7 @@ def load_chip(name: str) -> ChipModel:
         InvalidValue: a value in it is not allowed.
     """
     path = Path(name) if name.endswith(".toml") else data_folder("chip_models") / f"{name}.toml"
-    if not path.is_file():
+    if not files.is_file(path):
         raise UnknownChip("no such chip model", used=name, fix=f"Known: {', '.join(known_chips())}")
     text = path.read_bytes()
     try:

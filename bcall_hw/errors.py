@@ -5,6 +5,7 @@ An error carries what a program needs to react (`where`, `used`, `limit`, `fix`)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,8 +31,7 @@ class BcallError(Exception):
     def as_dict(self) -> dict[str, Any]:
         """The error as plain values, for `--json`."""
         fields = {"error": type(self).__name__, "what": self.what, "where": self.where, "fix": self.fix}
-        numbers = {"used": self.used, "limit": self.limit}
-        return fields | {k: v if isinstance(v, int | float | str | None) else str(v) for k, v in numbers.items()}
+        return fields | {"used": _plain(self.used), "limit": _plain(self.limit)}
 
 
 class InvalidValue(BcallError):
@@ -160,3 +160,10 @@ class BackendProblem(BcallError):
 
 class EmulatorOverflow(BackendProblem):
     """A current or count does not fit the emulator's state words."""
+
+
+def _plain(value: object) -> int | float | str | None:
+    """A value that every JSON parser takes: NaN and infinities as text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, int | float | str | None) else str(value)

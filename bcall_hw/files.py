@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -19,43 +21,82 @@ from bcall_hw.errors import CorruptFile, FileProblem, ForeignFile
 if TYPE_CHECKING:
     import h5py
 
+_PART = ".part"
 
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well; otherwise nothing is left.
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: into a temporary file beside it, which then takes its place.
 
     Raises:
-        FileProblem: the folder is missing or cannot be written.
+        FileProblem: it cannot be written, or something that is no regular file stands there.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        os.close(handle)
-    except OSError as problem:
+        target = path.resolve()
+        if target.exists() and not target.is_file():
+            raise FileProblem("is there already and is no regular file", where=str(path), fix="Choose another name.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.", suffix=_PART)
+    except (OSError, RuntimeError) as problem:
         raise _unwritable(path, problem) from None
     part = Path(name)
     try:
-        yield part
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
         umask = os.umask(0)
         os.umask(umask)
         part.chmod(0o666 & ~umask)
-        part.replace(path)
+        part.replace(target)
     except OSError as problem:
         raise _unwritable(path, problem) from None
     finally:
         part.unlink(missing_ok=True)
 
 
-def _unwritable(path: Path, problem: OSError) -> FileProblem:
-    return FileProblem(
-        "cannot be written", where=str(path), used=problem.strerror or str(problem), fix="Choose another folder."
-    )
+def _unwritable(path: Path, problem: Exception) -> FileProblem:
+    used = getattr(problem, "strerror", None) or str(problem)
+    return FileProblem("cannot be written", where=str(path)[:200], used=used, fix="Choose another place.")
+
+
+def is_file(path: Path) -> bool:
+    """Whether a readable place holds a regular file.
+
+    Raises:
+        FileProblem: one may not look there.
+    """
+    try:
+        return path.is_file()
+    except OSError as problem:
+        raise FileProblem("cannot be read", where=str(path)[:200], used=problem.strerror) from None
+
+
+@contextmanager
+def folder_of_one_run(path: Path) -> Iterator[None]:
+    """Hold a folder for one run at a time; half-written files of a killed run are cleared away.
+
+    Raises:
+        FileProblem: it cannot be made, or another run holds it.
+    """
+    if path == Path():
+        raise FileProblem("name a folder of its own for the results", where="--out", used="the current folder")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / ".lock").open("w")
+    except OSError as problem:
+        raise _unwritable(path, problem) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            fix = "Wait for it, or choose another folder."
+            raise FileProblem("another run is writing here", where=str(path), fix=fix) from None
+        for left in path.glob(f".*{_PART}"):
+            left.unlink(missing_ok=True)
+        yield
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
-    with written_whole(path) as part:
-        part.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -71,11 +112,11 @@ def read_text(path: Path) -> str:
         CorruptFile: it is not UTF-8 text.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise CorruptFile("is not a text file", where=str(path)) from None
     except OSError as problem:
-        raise FileProblem("cannot be read", where=str(path), used=problem.strerror) from None
+        raise FileProblem("cannot be read", where=str(path)[:200], used=problem.strerror) from None
 
 
 def read_json(path: Path) -> Any:
@@ -99,15 +140,18 @@ _MAGIC = b"bcall_hw file\n"
 
 @contextmanager
 def h5_written_whole(path: Path, kind: str, version: int) -> Iterator[h5py.File]:
-    """A new HDF5 file that says what it is: attributes `format` and `format_version`, and a hash of the whole."""
+    """A new HDF5 file that says what it is: attributes `format` and `format_version`, and a hash of the whole.
+
+    It is made in memory: the HDF5 library may crash where a disk is full.
+    """
     import h5py
 
-    with written_whole(path) as part:
-        with h5py.File(part, "w", userblock_size=_BLOCK) as file:
-            file.attrs["format"] = f"bcall_hw/{kind}"
-            file.attrs["format_version"] = version
-            yield file
-        seal(part)
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", userblock_size=_BLOCK) as file:
+        file.attrs["format"] = f"bcall_hw/{kind}"
+        file.attrs["format_version"] = version
+        yield file
+    write_bytes(path, _sealed(buffer.getvalue()))
 
 
 def array_of(file: h5py.File, name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -122,13 +166,14 @@ def array_of(file: h5py.File, name: str, dtype: npt.DTypeLike) -> npt.NDArray[An
     return found
 
 
+def _sealed(content: bytes) -> bytes:
+    head = _MAGIC + hashlib.sha256(content[_BLOCK:]).hexdigest().encode()
+    return head + content[len(head) :]
+
+
 def seal(path: Path) -> None:
-    """Write the hash of an HDF5 file's content into its user block."""
-    with path.open("r+b") as raw:
-        raw.seek(_BLOCK)
-        digest = hashlib.sha256(raw.read()).hexdigest().encode()
-        raw.seek(0)
-        raw.write(_MAGIC + digest)
+    """Write the hash of an HDF5 file's content into its user block anew."""
+    write_bytes(path, _sealed(path.read_bytes()))
 
 
 @contextmanager
@@ -142,8 +187,8 @@ def h5_read(path: Path, kind: str, version: int) -> Iterator[h5py.File]:
     """
     import h5py
 
-    if not path.is_file():
-        raise FileProblem("no such file", where=str(path))
+    if not is_file(path):
+        raise FileProblem("no such file", where=str(path)[:200])
     try:
         content = path.read_bytes()
     except OSError as problem:
@@ -153,7 +198,7 @@ def h5_read(path: Path, kind: str, version: int) -> Iterator[h5py.File]:
     digest = content[len(_MAGIC) : len(_MAGIC) + 64]
     if hashlib.sha256(content[_BLOCK:]).hexdigest().encode() != digest:
         raise CorruptFile("is damaged or truncated: its hash differs", where=str(path), fix="Make it again.")
-    with h5py.File(path, "r") as file:
+    with h5py.File(io.BytesIO(content), "r") as file:
         try:
             found, found_version = str(file.attrs["format"]), int(file.attrs["format_version"])
             if found != f"bcall_hw/{kind}":

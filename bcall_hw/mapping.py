@@ -77,7 +77,7 @@ def load_mapping(chip: ChipModel, name: str = "") -> Mapping:
         CorruptFile, ForeignFile: damaged, incomplete, or for another chip.
     """
     path = data_folder("mappings") / f"{name or 'bcall_' + chip.name}.toml"
-    if not path.is_file():
+    if not files.is_file(path):
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.toml")))
         raise UnknownName("no such mapping", used=path.stem, fix=f"Known: {known}")
     try:

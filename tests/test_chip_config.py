@@ -417,7 +417,7 @@ def test_failed_save_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
 
     path = tmp_path / "image.h5"
     with monkeypatch.context() as patch:
-        patch.setattr(h5py.Group, "create_dataset", fail)
+        patch.setattr(Path, "replace", fail)
         with pytest.raises(FileProblem, match=r"image.h5.*No space left"):
             config.save(path)
     assert list(tmp_path.iterdir()) == []

@@ -15,6 +15,7 @@ import pytest
 from conftest import Run, only_json
 
 from bcall_hw.chip_config import ChipConfig
+from bcall_hw.files import folder_of_one_run
 from bcall_hw.network import Network
 from bcall_hw.recording import SpikeRecording
 
@@ -214,6 +215,58 @@ def test_own_data_file(run: Run, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert only_json(done)["accuracy"] >= 0.9
     assert Network.load(tmp_path / "o" / "network.json").size_of("classes") == 24
+
+
+def test_a_full_disk_is_one_error(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the full disk: one error, exit code 2, nothing half-written."""
+    script = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
+        "sys.argv = ['bcall-hw', 'map', 'net.json', '--out', 'config.h5', '--json']\n"
+        "from bcall_hw.cli import main\n"
+        "main()\n"
+    )
+    (tmp_path / "net.json").write_text(json.dumps(network()))
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert only_json(done)["error"] == "FileProblem"
+    assert [path.name for path in tmp_path.iterdir()] == ["net.json"]
+
+
+@pytest.mark.usefixtures("network_file")
+def test_results_take_no_other_files_place(run: Run, tmp_path: Path) -> None:
+    before = (tmp_path / "net.json").read_text()
+    os.mkfifo(tmp_path / "pipe.h5")
+    for out in ("net.json", "", "pipe.h5"):
+        done = run("map", "net.json", "--out", out, "--json")
+        assert done.returncode == 2, out
+        assert only_json(done)["error"] == "FileProblem"
+    assert (tmp_path / "net.json").read_text() == before
+    assert (tmp_path / "pipe.h5").is_fifo()
+
+
+def test_one_run_at_a_time_in_a_folder(run: Run, tmp_path: Path) -> None:
+    with folder_of_one_run(tmp_path / "o"):
+        done = run(*LEARN, "--out", "o")
+    assert done.returncode == 2
+    assert "another run" in only_json(done)["what"]
+    assert run(*LEARN, "--out", ".").returncode == 2
+
+
+def test_wrong_options_are_json_too(run: Run) -> None:
+    for arguments in (["map"], ["learn", "--seed", "-1", "--out", "o"], ["nosuch"], ["doctor", "--no-such"]):
+        done = run(*arguments, "--json")
+        assert done.returncode == 2
+        assert only_json(done)["error"] == "UsageError"
+
+
+def test_an_unheard_stimulus_is_told(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "net.json").write_text(json.dumps(network()))
+    (tmp_path / "s.csv").write_text("time_us,chip,core_mask,tag\n1,0,15,300\n2,0,15,77\n3,0,15,0\n")
+    found = only_json(run("emulate", "net.json", "--stimulus", "s.csv", "--duration-s", "0.01", "--json"))
+    assert ["1 events reach no CAM entry (tags [77])" in w or "reserved" in w for w in found["warnings"]] == [True, True]
+    (tmp_path / "s.csv").write_text("time_us,chip,core_mask,tag\n1,1,15,300\n")
+    assert run("emulate", "net.json", "--stimulus", "s.csv", "--duration-s", "0.01").returncode == 2
 
 
 def test_a_silent_network_is_named(run: Run, tmp_path: Path) -> None:

@@ -166,9 +166,9 @@ def test_nothing_is_left_of_a_save_that_fails(tmp_path: Path, ending: str) -> No
     folder = tmp_path / f"folder{ending}"
     folder.mkdir()
     for path in (file / f"network{ending}", file / "deeper" / f"network{ending}", folder, tmp_path / ("n" * 400 + ending)):
-        with pytest.raises(FileProblem, match="cannot be written") as caught:
+        with pytest.raises(FileProblem, match=r"cannot be written|is no regular file") as caught:
             network().save(path)
-        assert str(path) in str(caught.value)
+        assert str(path)[:200] in str(caught.value)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", folder.name]
     assert list(folder.iterdir()) == []
     assert file.read_text(encoding="utf-8") == "here first"

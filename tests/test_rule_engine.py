@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bcall_hw.errors import InvalidValue
+from bcall_hw.rule._kernel import exp as kernel_exp
 from bcall_hw.rule.engine import PlasticityEngine
 from bcall_hw.rule.parameters import PRESETS, Bistability, RuleParameters, preset
 from bcall_hw.rule.reference import SynapseState, run_synapse
@@ -392,3 +394,24 @@ def test_a_checkpoint_without_a_part_is_refused_by_its_name(missing: str) -> Non
     part = {name: value for name, value in engine.state().items() if name != missing}
     with pytest.raises(InvalidValue, match=missing):
         engine.restore(part)
+
+
+def test_kernel_exp_is_the_exponential() -> None:
+    """Against 40-digit decimal arithmetic: within two units in the last place, zero far down, one at zero."""
+    for x in [
+        0.0,
+        -1e-12,
+        -1e-3,
+        -0.3,
+        -0.34657,
+        -0.35,
+        -1.0,
+        -7.7,
+        -30.0,
+        -300.0,
+        *(-(10.0 ** (k / 7)) for k in range(-40, 19)),
+    ]:
+        exact = Decimal(x).exp()
+        assert abs(Decimal(float(kernel_exp(x))) - exact) <= exact * Decimal(5e-16), x
+    assert kernel_exp(-701.0) == 0.0
+    assert kernel_exp(0.0) == 1.0

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,6 +22,7 @@ from bcall_hw.backend.emulator.words import DEFAULT_STEP_US
 from bcall_hw.chip_model import DEFAULT_CHIP
 from bcall_hw.cli import show
 from bcall_hw.errors import BcallError, FileProblem, InvalidValue, NetworkDoesNotFit
+from bcall_hw.files import folder_of_one_run
 
 if TYPE_CHECKING:
     from bcall_hw.backend import Backend
@@ -61,9 +64,16 @@ Chip = Annotated[str, typer.Option(help="Chip model.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")]
 
 
+def _terminated(number: int, frame: FrameType | None) -> None:
+    """End as if by an error, so that half-written files are cleared away."""
+    del frame
+    raise SystemExit(128 + number)
+
+
 def main() -> None:
     """Entry point: a wrong option is told as JSON too where JSON was asked for."""
     usage_error: type[Exception] = typer.BadParameter.__mro__[1]  # the base class of all wrong options
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         code = app(standalone_mode=False)
     except usage_error as problem:
@@ -115,7 +125,7 @@ def demo(
 
     other = "pure" if variant == "error-triggered" else "error-triggered"
     settings, beside = settings_for(variant), None if alone else settings_for(other)
-    with _progress(as_json) as report:
+    with folder_of_one_run(out), _progress(as_json) as report:
         result = run_demo(
             settings, load_dataset(data), seed, out, mismatch_cv, implementation, dt_us,
             beside=beside, resume=resume, report=report, chip_name=chip,
@@ -160,14 +170,14 @@ def learn(
     mapped = map_classifier(settings, dataset, load_chip(chip), seed)
     opened = _open(backend, seed, mismatch_cv, implementation, dt_us, mapped.config)
     try:
-        with _progress(as_json) as report:
+        with folder_of_one_run(out), _progress(as_json) as report:
             run, _, result = learn_classifier(settings, dataset, seed, out, opened, mapped, resume, report)
+            mapped.network.save(out / "network.json")
+            run.loop.config.save(out / "config.h5")
+            result |= {"backend": opened.name, "seed": seed, "data": dataset.name, "settings": settings.model_dump(mode="json")}
+            files.write_json(out / "result.json", result)
     finally:
         opened.close()
-    mapped.network.save(out / "network.json")
-    run.loop.config.save(out / "config.h5")
-    result |= {"backend": opened.name, "seed": seed, "data": dataset.name, "settings": settings.model_dump(mode="json")}
-    files.write_json(out / "result.json", result)
     if as_json:
         print(json.dumps(result))
         return
@@ -185,6 +195,7 @@ def map_command(
     """Map a network: utilisation, biases and every violation. Exit code 0 when it fits, 2 when not."""
     from bcall_hw.mapper import utilisation
 
+    _refuse_overwriting(out, network)
     try:
         mapped = _mapped(network, chip, chips)
     except NetworkDoesNotFit as problem:
@@ -258,6 +269,7 @@ def emulate(
     """Run a configuration on the emulator: registers and stimulus in, spikes out."""
     from bcall_hw.experiments.emulation import emulate_once
 
+    _refuse_overwriting(out, source, stimulus)
     mapped = None if source.suffix == ".h5" else _mapped(source, chip, "0")
     config = mapped.config if mapped else _config(source, chip)
     opened = _open("emulator", seed, mismatch_cv, implementation, dt_us, config)
@@ -292,6 +304,14 @@ def doctor(as_json: AsJson = False) -> None:
 # Helpers -------------------------------------------------------------------------------------------------------------
 
 
+def _refuse_overwriting(out: Path | None, *inputs: Path) -> None:
+    """A result must not take the place of what it is made from."""
+    if out is not None and (
+        out == Path() or out.suffix != ".h5" or any(out.absolute() == given.absolute() for given in inputs)
+    ):
+        raise FileProblem("the result needs an .h5 file of its own", where="--out", used=str(out)[:200])
+
+
 def _settings(variant: str, path: Path | None, **given: Any) -> ClassifierSettings:
     from bcall_hw import files
     from bcall_hw.experiments.classifier import ClassifierSettings
@@ -323,8 +343,8 @@ def _config(path: Path, chip: str) -> ChipConfig:
 
     if path.suffix == ".h5":
         return ChipConfig.load(path)
-    if not path.exists():
-        raise FileProblem("no such file", where=str(path))
+    if path.suffix not in (".json", ".toml"):
+        raise FileProblem("registers are .h5 files, networks .json or .toml", where=str(path)[:200])
     return _mapped(path, chip, "0").config
 
 

@@ -27,9 +27,12 @@ from bcall_hw.records import Record
 from bcall_hw.rule.parameters import Bistability, RuleParameters, StopLearning
 
 Variant = Literal["error-triggered", "pure"]
-Count = Annotated[int, Field(gt=0)]
-Rate = Annotated[float, Field(ge=0)]
-Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(gt=0, le=10_000, strict=True)]
+Number = Annotated[float, Field(ge=0, le=1e6)]
+# A source fires at most once in a millisecond, and one presentation must fit the stimulus memory.
+Rate = Annotated[float, Field(ge=0, le=1000)]
+Seconds = Annotated[float, Field(gt=0, le=10)]
+Rest = Annotated[float, Field(ge=0, le=10)]
 Amperes = Annotated[float, Field(gt=0)]
 
 
@@ -65,12 +68,12 @@ class ClassifierSettings(Record):
     inhibition_hz: Rate = 160.0
     teacher_hz: Rate = 150.0
     wrong_hz: Rate = 0.0
-    rest_s: Rate = 0.04
+    rest_s: Rest = 0.04
     free_s: Seconds = 0.1
     teach_s: Seconds = 0.1
     test_s: Seconds = 0.2
-    margin: Rate = 0.1
-    min_activity: Rate = 0.02
+    margin: Number = 0.1
+    min_activity: Number = 0.02
     tau_membrane_s: Seconds = 0.02
     refractory_s: Seconds = 0.003
     gain_a: Amperes = 1e-9

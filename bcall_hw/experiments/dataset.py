@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from bcall_hw import files
 from bcall_hw.arrays import BoolArray, IntArray
 from bcall_hw.errors import CorruptFile, FileProblem, InvalidValue
 
@@ -84,10 +85,10 @@ def load_dataset(name: str) -> Dataset:
     if name == "digits":
         return _digits()
     path = Path(name)
-    if path.is_dir():
-        return _mnist(path)
     if path.suffix == ".npz":
         return _own(path)
+    if not files.is_file(path) and path.is_dir():
+        return _mnist(path)
     raise FileProblem('data is "digits", a folder with the MNIST files, or an .npz file', where=name)
 
 
@@ -102,7 +103,7 @@ def _mnist(folder: Path) -> Dataset:
     parts = []
     for stem in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
         path = folder / f"{stem}-ubyte.gz"
-        if not path.is_file():
+        if not files.is_file(path):
             raise FileProblem("MNIST file is missing", where=str(path), fix="The folder needs the four .gz files.")
         parts.append(_idx(path))
     if parts[0].shape[1:] != (28, 28) or parts[2].shape[1:] != (28, 28):
@@ -130,12 +131,12 @@ def _idx(path: Path) -> npt.NDArray[np.uint8]:
 
 def _own(path: Path) -> Dataset:
     """Arrays `train`, `train_labels`, `test`, `test_labels`; images of shape (n, rows, columns), nonzero = active."""
-    if not path.is_file():
+    if not files.is_file(path):
         raise FileProblem("no such file", where=str(path))
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("train", "train_labels", "test", "test_labels")}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
+    except (OSError, ValueError, KeyError, EOFError, TypeError, MemoryError, zipfile.BadZipFile, zlib.error) as problem:
         fix = "It needs the arrays train, train_labels, test, test_labels."
         raise CorruptFile("is not a data file", where=str(path), used=str(problem), fix=fix) from None
     train, test = arrays["train"], arrays["test"]
@@ -145,10 +146,18 @@ def _own(path: Path) -> Dataset:
         )
     labels = [arrays["train_labels"], arrays["test_labels"]]
     for images, given in zip((train, test), labels, strict=True):
+        if images.dtype.kind not in "buif" or not bool(np.all(np.isfinite(images))):
+            raise InvalidValue("images must be finite real numbers", where=str(path), used=str(images.dtype))
         if given.shape != (len(images),) or given.dtype.kind not in "iu" or int(given.min()) < 0:
             raise InvalidValue(
                 "labels must be one whole number >= 0 per image", where=str(path), used=(given.shape, str(given.dtype))
             )
+    trained = np.unique(labels[0])
+    odd = sorted(set(trained[trained != np.arange(len(trained))].tolist()) | set(labels[1].tolist()) - set(trained.tolist()))
+    if odd:
+        raise InvalidValue("classes must be 0, 1, 2, ... and each have training images", where=str(path), used=odd[0])
+    if not train.any():
+        raise InvalidValue("no training image has an active pixel", where=str(path))
     rows, columns = train.shape[1:]
     flat = [images.reshape(len(images), -1) != 0 for images in (train, test)]
     return Dataset(path.stem, (rows, columns), flat[0], labels[0].astype(np.int64), flat[1], labels[1].astype(np.int64))

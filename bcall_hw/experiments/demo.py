@@ -48,7 +48,7 @@ def learn_classifier(
     say = report or _say_nothing
     run = ClassifierRun(settings, data, seed, backend, mapped)
     checkpoint = out / f"checkpoint-{settings.variant}.h5"
-    if resume and checkpoint.is_file():
+    if resume and files.is_file(checkpoint):
         run.resume(checkpoint)
     before_us = run.loop.simulated_us
     run.train(lambda done, total: say(f"learning ({settings.variant})", done, total), checkpoint)

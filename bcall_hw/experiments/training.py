@@ -15,7 +15,7 @@ from bcall_hw import files, random_bits
 from bcall_hw.arrays import BoolArray, IntArray
 from bcall_hw.backend import Backend
 from bcall_hw.chip_model import ChipModel
-from bcall_hw.errors import BackendProblem, ForeignFile
+from bcall_hw.errors import BackendProblem, ForeignFile, InvalidValue
 from bcall_hw.experiments.classifier import ClassifierSettings, build_network, encode
 from bcall_hw.experiments.dataset import Dataset
 from bcall_hw.learn import LearningLoop
@@ -63,6 +63,14 @@ class ClassifierRun:
 
     def __init__(self, settings: ClassifierSettings, data: Dataset, seed: int, backend: Backend, mapped: MappedNetwork) -> None:
         self.settings, self.data, self.seed = settings, data, seed
+        step_us = int(backend.describe().get("dt_us", 1))
+        for name in ("rest_s", "free_s", "teach_s", "test_s"):
+            steps = getattr(settings, name) * 1e6 / step_us
+            if abs(steps - round(steps)) > 1e-6:
+                used, limit = getattr(settings, name), f"a multiple of {step_us} us"
+                raise InvalidValue(
+                    "is no whole number of time steps", where=f"ClassifierSettings.{name}", used=used, limit=limit
+                )
         slots = mapped.plastic["learned"]
         w_hid = random_bits.uniform(seed, "w_hid", slots.sources.size).reshape(slots.sources.shape)
         self.engine = PlasticityEngine(settings.rule, slots.sources, data.train.shape[1], w_hid)

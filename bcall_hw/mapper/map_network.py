@@ -10,7 +10,7 @@ import numpy as np
 from bcall_hw.arrays import BoolArray
 from bcall_hw.calibration import Calibration, load_calibration
 from bcall_hw.chip_config import ChipConfig, Registers
-from bcall_hw.chip_model import BiasCode, ChipModel
+from bcall_hw.chip_model import BiasCode, ChipModel, load_chip
 from bcall_hw.errors import BcallError, NetworkDoesNotFit, PlacementFull, SourcesExceeded
 from bcall_hw.mapper.cam import cam_entries, fan_in_problems
 from bcall_hw.mapper.check import check
@@ -26,7 +26,7 @@ _FAR = 0.05
 
 def map_network(
     network: Network,
-    chip: ChipModel,
+    chip: ChipModel | str,
     chips: Sequence[int] = (0,),
     mapping: Mapping | None = None,
     calibration: Calibration | None = None,
@@ -43,6 +43,7 @@ def map_network(
     Raises:
         NetworkDoesNotFit: every violation, in `violations`.
     """
+    chip = load_chip(chip) if isinstance(chip, str) else chip
     mapping = mapping or load_mapping(chip)
     calibration = calibration or load_calibration(chip)
     subject = f"network {network.name!r}"

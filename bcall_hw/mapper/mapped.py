@@ -56,8 +56,9 @@ class MappedNetwork:
         times, rows = [], []
         for name, (given_ids, given_us) in trains.items():
             ids, times_us = np.atleast_1d(np.asarray(given_ids)), np.atleast_1d(np.asarray(given_us, dtype=np.float64))
-            if ids.size and ids.dtype.kind not in "iu":
-                raise InvalidValue("source indices must be whole numbers", where=f"input {name!r}", used=str(ids.dtype))
+            if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+                used = (ids.shape, str(ids.dtype))
+                raise InvalidValue("source indices must be one row of whole numbers", where=f"input {name!r}", used=used)
             ids = ids.astype(np.int64)
             if name not in self._reach_tables:
                 raise UnknownName(
@@ -65,8 +66,8 @@ class MappedNetwork:
                 )
             start, table = self._reach_tables[name]
             if len(ids) != len(times_us):
-                used = (len(ids), len(times_us))
-                raise InvalidValue("source indices and times differ in length", where=f"input {name!r}", used=used)
+                lengths = (len(ids), len(times_us))
+                raise InvalidValue("source indices and times differ in length", where=f"input {name!r}", used=lengths)
             check_indices(ids, len(start) - 1, f"input {name!r}: source")
             count = start[ids + 1] - start[ids]
             event = np.repeat(np.arange(len(ids)), count)

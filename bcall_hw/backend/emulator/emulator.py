@@ -79,6 +79,9 @@ class Emulator:
             InvalidValue: the configuration is for other chips.
             BackendProblem, EmulatorOverflow: a bias that cannot be emulated; nothing is changed then.
         """
+        if not isinstance(config, ChipConfig):
+            used, fix = type(config).__name__, "Of a mapped network it is `mapped.config`."
+            raise InvalidValue("apply takes a ChipConfig", where="emulator", used=used, fix=fix)
         if config.chip != self._chip:
             used, limit, fix = config.chip.name, self._chip.name, "Open the emulator with the configuration's chip."
             raise InvalidValue("configuration is for another chip model", where="emulator", used=used, limit=limit, fix=fix)
@@ -128,6 +131,8 @@ class Emulator:
         return SpikeRecording(spikes, n_steps * self.dt_us, self.name, self._profile.seed)
 
     def _steps(self, duration_s: float) -> int:
+        if isinstance(duration_s, bool) or not isinstance(duration_s, int | float) or not abs(duration_s) < 1e9:
+            raise InvalidValue("impossible duration (s)", where="emulator run", used=str(duration_s)[:40])
         steps = duration_s * 1e6 / self.dt_us
         if not np.isfinite(steps) or round(steps) < 1 or abs(steps - round(steps)) > 1e-6:
             used, limit = duration_s, f"a positive multiple of {self.dt_us} us"
