@@ -412,6 +412,6 @@ def test_kernel_exp_is_the_exponential() -> None:
         *(-(10.0 ** (k / 7)) for k in range(-40, 19)),
     ]:
         exact = Decimal(x).exp()
-        assert abs(Decimal(float(kernel_exp(x))) - exact) <= exact * Decimal(5e-16), x
+        assert abs(Decimal(float(kernel_exp(x))) - exact) <= exact * Decimal("5e-16"), x
     assert kernel_exp(-701.0) == 0.0
     assert kernel_exp(0.0) == 1.0

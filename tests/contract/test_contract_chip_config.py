@@ -8,7 +8,8 @@ import pytest
 from samna_oracle import IntArray, Libcaer
 
 from bcall_hw.chip_config import BIAS_DTYPE, CAM_DTYPE, KINDS, SRAM_DTYPE, ChipConfig
-from bcall_hw.chip_model import ChipModel, WordLayout
+from bcall_hw.chip_model import ChipModel
+from bcall_hw.word_layout import WordLayout
 
 pytestmark = pytest.mark.samna
 

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pytest
 from samna_oracle import IntArray, Libcaer
 
-from bcall_hw.chip_model import ChipModel, WordLayout, load_chip
+from bcall_hw.chip_model import ChipModel, load_chip
+from bcall_hw.word_layout import WordLayout
 
 pytestmark = pytest.mark.samna
 
