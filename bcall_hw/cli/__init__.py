@@ -160,8 +160,7 @@ def learn(
     from bcall_hw import files
     from bcall_hw.chip_model import load_chip
     from bcall_hw.experiments.dataset import load_dataset
-    from bcall_hw.experiments.demo import learn_classifier
-    from bcall_hw.experiments.training import map_classifier
+    from bcall_hw.experiments.training import learn_classifier, map_classifier
 
     settings = _settings(variant, settings_file, neurons_per_class=neurons_per_class, epochs=epochs)
     dataset = load_dataset(data)
@@ -355,7 +354,7 @@ def _open(address: str, seed: int, mismatch_cv: float, implementation: str, dt_u
     if address != "emulator":
         return open_backend(address)
     profile = BoardProfile(seed=seed, mismatch_cv=mismatch_cv)
-    board: dict[str, Any] = {"chip": config.chip.name, "chips": config.chips, "profile": profile}
+    board: dict[str, Any] = {"chip": config.chip, "chips": config.chips, "profile": profile}
     return open_backend(address, implementation=implementation, dt_us=dt_us, **board)
 
 

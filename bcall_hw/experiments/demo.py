@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,52 +19,10 @@ from bcall_hw.experiments import baselines
 from bcall_hw.experiments.classifier import ClassifierSettings, encode
 from bcall_hw.experiments.dataset import Dataset
 from bcall_hw.experiments.demo_report import write_report
-from bcall_hw.experiments.training import ClassifierRun, Evaluation, map_classifier
-from bcall_hw.mapper import MappedNetwork, utilisation
-
-#: Called with (what is being done, done, total).
-Report = Callable[[str, int, int], None]
+from bcall_hw.experiments.training import ClassifierRun, Report, checkpoint_path, learn_classifier, map_classifier
+from bcall_hw.mapper import utilisation
 
 _ORACLE_PRESENTATIONS = 3
-
-
-def learn_classifier(
-    settings: ClassifierSettings,
-    data: Dataset,
-    seed: int,
-    out: Path,
-    backend: Backend,
-    mapped: MappedNetwork,
-    resume: bool = False,
-    report: Report | None = None,
-) -> tuple[ClassifierRun, Evaluation, dict[str, Any]]:
-    """Train, evaluate on the held-out images, and write network, registers and checkpoint to `out`.
-
-    Returns:
-        The run, its evaluation, and the figures of the result as plain values.
-    """
-    started = time.perf_counter()
-    say = report or _say_nothing
-    run = ClassifierRun(settings, data, seed, backend, mapped)
-    checkpoint = out / f"checkpoint-{settings.variant}.h5"
-    if resume and files.is_file(checkpoint):
-        run.resume(checkpoint)
-    before_us = run.loop.simulated_us
-    run.train(lambda done, total: say(f"learning ({settings.variant})", done, total), checkpoint)
-    evaluation = run.evaluate(data.test, data.test_labels, "test", lambda done, total: say("held-out images", done, total))
-    elapsed = time.perf_counter() - started
-    loop = run.loop
-    figures = {
-        "variant": settings.variant, "accuracy": evaluation.accuracy, "held_out_images": len(data.test),
-        "training_presentations": run.total, "taught": run.taught, "weight_flips": loop.flips,
-        "words_written": loop.words_written, "events_sent": loop.spikes_sent, "spikes_read": loop.spikes_read,
-        "simulated_s": loop.simulated_us * 1e-6, "elapsed_s": elapsed,
-        "real_time_factor": (loop.simulated_us - before_us) * 1e-6 / elapsed,
-        "epochs": settings.epochs, "fan_in_used": int((run.engine.sources >= 0).sum(axis=1).max()),
-        "efficacy_on": float(run.engine.efficacy.sum() / (run.engine.sources >= 0).sum()),
-        "spikes_sha256": loop.spikes_sha256, "cam_sha256": loop.config.cam_sha256, "config_sha256": loop.config.sha256,
-    }  # fmt: skip
-    return run, evaluation, figures
 
 
 def run_demo(
@@ -92,7 +49,7 @@ def run_demo(
     profile = BoardProfile(seed=seed, mismatch_cv=mismatch_cv)
 
     def board() -> Backend:
-        return open_backend("emulator", chip=chip.name, profile=profile, implementation=implementation, dt_us=dt_us)
+        return open_backend("emulator", chip=chip, profile=profile, implementation=implementation, dt_us=dt_us)
 
     mapped = map_classifier(settings, data, chip, seed)
     backend = board()
@@ -112,16 +69,13 @@ def run_demo(
         "warnings": mapped.warnings,
     }  # fmt: skip
     if beside is not None:
+        again = resume and files.is_file(checkpoint_path(out, beside))
         other_mapped = map_classifier(beside, data, chip, seed)
-        _, _, result["beside"] = learn_classifier(beside, data, seed, out, board(), other_mapped, resume, report)
+        _, _, result["beside"] = learn_classifier(beside, data, seed, out, board(), other_mapped, again, report)
     result["elapsed_s"] = time.perf_counter() - started
     write_report(out / "report.html", result, run, evaluation, mapped)
     files.write_json(out / "result.json", result)
     return result
-
-
-def _say_nothing(what: str, done: int, total: int) -> None:
-    del what, done, total
 
 
 def _numpy_oracle(run: ClassifierRun, profile: BoardProfile, dt_us: int) -> dict[str, Any]:
@@ -132,7 +86,7 @@ def _numpy_oracle(run: ClassifierRun, profile: BoardProfile, dt_us: int) -> dict
     """
     seen = []
     for implementation in ("numpy", "numba"):
-        options = {"chip": run.loop.config.chip.name, "profile": profile, "dt_us": dt_us}
+        options = {"chip": run.loop.config.chip, "profile": profile, "dt_us": dt_us}
         emulator = open_backend("emulator", implementation=implementation, **options)
         emulator.apply(run.loop.config)
         hashes = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from bcall_hw.mapping import load_mapping
 from bcall_hw.rule.engine import PlasticityEngine
 
 Progress = Callable[[int, int], None]
+#: Called with (what is being done, done, total).
+Report = Callable[[str, int, int], None]
 
 _KIND, _VERSION = "checkpoint", 1
 _CHECKPOINT_EVERY = 100
@@ -184,6 +187,57 @@ class ClassifierRun:
             self.loop.restore(_read(file))
             progress = json.loads(file.attrs["progress"])
         self.done, self.taught = int(progress["done"]), int(progress["taught"])
+
+
+def checkpoint_path(out: Path, settings: ClassifierSettings) -> Path:
+    """Where a run of these settings keeps its checkpoint."""
+    return out / f"checkpoint-{settings.variant}.h5"
+
+
+def learn_classifier(
+    settings: ClassifierSettings,
+    data: Dataset,
+    seed: int,
+    out: Path,
+    backend: Backend,
+    mapped: MappedNetwork,
+    resume: bool = False,
+    report: Report | None = None,
+) -> tuple[ClassifierRun, Evaluation, dict[str, Any]]:
+    """Train with checkpoints in `out`, and evaluate on the held-out images.
+
+    Args:
+        resume: go on from the checkpoint in `out`, which must be there.
+
+    Returns:
+        The run, its evaluation, and the figures of the result as plain values.
+    """
+    started = time.perf_counter()
+    say = report or _say_nothing
+    run = ClassifierRun(settings, data, seed, backend, mapped)
+    checkpoint = checkpoint_path(out, settings)
+    if resume:
+        run.resume(checkpoint)
+    before_us = run.loop.simulated_us
+    run.train(lambda done, total: say(f"learning ({settings.variant})", done, total), checkpoint)
+    evaluation = run.evaluate(data.test, data.test_labels, "test", lambda done, total: say("held-out images", done, total))
+    elapsed = time.perf_counter() - started
+    loop = run.loop
+    figures = {
+        "variant": settings.variant, "accuracy": evaluation.accuracy, "held_out_images": len(data.test),
+        "training_presentations": run.total, "taught": run.taught, "weight_flips": loop.flips,
+        "words_written": loop.words_written, "events_sent": loop.spikes_sent, "spikes_read": loop.spikes_read,
+        "simulated_s": loop.simulated_us * 1e-6, "elapsed_s": elapsed,
+        "real_time_factor": (loop.simulated_us - before_us) * 1e-6 / elapsed,
+        "epochs": settings.epochs, "fan_in_used": int((run.engine.sources >= 0).sum(axis=1).max()),
+        "efficacy_on": float(run.engine.efficacy.sum() / (run.engine.sources >= 0).sum()),
+        "spikes_sha256": loop.spikes_sha256, "cam_sha256": loop.config.cam_sha256, "config_sha256": loop.config.sha256,
+    }  # fmt: skip
+    return run, evaluation, figures
+
+
+def _say_nothing(what: str, done: int, total: int) -> None:
+    del what, done, total
 
 
 def _write(group: h5py.Group, values: Mapping[str, Any]) -> None:
