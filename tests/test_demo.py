@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from bcall_hw.chip_config import ChipConfig
 from bcall_hw.chip_model import ChipModel
 from bcall_hw.errors import ForeignFile
 from bcall_hw.experiments import baselines
+from bcall_hw.experiments.classifier import ClassifierSettings
 from bcall_hw.experiments.dataset import Dataset, load_dataset
 from bcall_hw.experiments.demo import run_demo
 from bcall_hw.experiments.presets import settings_for
@@ -153,3 +156,15 @@ def test_tuning_never_sees_the_held_out_digits() -> None:
 def test_accuracy_of_a_short_run_beats_the_majority_class(run: Run) -> None:
     result = only_json(run("learn", "--neurons-per-class", "20", "--epochs", "1", "--images", "500", "--out", "o", "--json"))
     assert result["accuracy"] > 3 * baselines.majority(load_dataset("digits"))
+
+
+@pytest.mark.skipif("BCALL_MNIST" not in os.environ, reason="set BCALL_MNIST to the folder with the four MNIST files (.gz)")
+def test_mnist_fits_and_is_learned_a_little(chip: ChipModel) -> None:
+    whole = load_dataset(os.environ["BCALL_MNIST"])
+    assert (whole.train.shape, whole.test.shape) == ((60000, 784), (10000, 784))
+    data = replace(whole.first(400), test=whole.test[:100], test_labels=whole.test_labels[:100])
+    settings = ClassifierSettings(neurons_per_class=25, epochs=1, inhibition_hz=420.0)
+    backend = open_backend("emulator", profile=BoardProfile(seed=0, mismatch_cv=0.2))
+    run = ClassifierRun(settings, data, 0, backend, map_classifier(settings, data, chip, 0))
+    run.train()
+    assert run.evaluate(data.test, data.test_labels, "test").accuracy > 0.3

@@ -29,7 +29,7 @@ from bcall_hw.rule.parameters import Bistability, RuleParameters, StopLearning
 Variant = Literal["error-triggered", "pure"]
 Count = Annotated[int, Field(gt=0, le=10_000, strict=True)]
 Number = Annotated[float, Field(ge=0, le=1e6)]
-# A source fires at most once in a millisecond, and one presentation must fit the stimulus memory.
+# Bounded so that the spike trains of one presentation stay small; what the FPGA can hold is checked where they are sent.
 Rate = Annotated[float, Field(ge=0, le=1000)]
 Seconds = Annotated[float, Field(gt=0, le=10)]
 Rest = Annotated[float, Field(ge=0, le=10)]
