@@ -47,7 +47,7 @@ def advance(  # type: ignore[no-untyped-def]
             t_i[who] = now
             for k in range(fan_out_start[who], fan_out_start[who + 1]):
                 post, slot = fan_out_post[k], fan_out_slot[k]
-                if not learn[post]:
+                if not learn[post] or x_j[post] <= theta_j:  # a trace only decays until the next post spike
                     continue
                 dt = now - t_j[post]
                 if x_j[post] * exp(-dt / tau_j) <= theta_j:
