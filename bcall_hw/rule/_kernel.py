@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from math import factorial
+
 import numba
 
 _LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 _LOG2_E = 1.4426950408889634
+_TAYLOR = tuple(1.0 / factorial(k) for k in range(13, -1, -1))
 
 
 @numba.njit(cache=True, inline="always")
@@ -18,9 +21,9 @@ def exp(x):  # type: ignore[no-untyped-def]
         return 0.0
     n = int(x * _LOG2_E - 0.5)
     r = (x - n * _LN2_HIGH) - n * _LN2_LOW
-    value = 1.0
-    for term in range(13, 0, -1):
-        value = 1.0 + value * r / term
+    value = _TAYLOR[0]
+    for k in range(1, len(_TAYLOR)):
+        value = value * r + _TAYLOR[k]
     scale, base = 1.0, 0.5
     n = -n
     while n > 0:
