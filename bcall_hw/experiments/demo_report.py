@@ -33,7 +33,8 @@ def write_report(path: Path, result: dict[str, Any], run: ClassifierRun, evaluat
             "a teacher that is always on and nothing but the rule's own stop-learning gate; it has its own step sizes and "
             "number of epochs."
         )
-    page.text("Inputs are periodic trains with a random phase, not Poisson trains; logistic regression is a stored figure.")
+    stored = "; the figure of logistic regression was computed before and is stored" if data.known_logistic is not None else ""
+    page.text(f"Inputs are periodic trains with a random phase, not Poisson trains{stored}.")
     page.figure(report.confusion_figure(evaluation.confusion), "Confusion matrix of the held-out images.")
     page.heading("Activity")
     trains = encode(settings, data.test[0], settings.test_s, run.seed, "report")

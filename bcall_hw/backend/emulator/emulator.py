@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -131,7 +132,7 @@ class Emulator:
         return SpikeRecording(spikes, n_steps * self.dt_us, self.name, self._profile.seed)
 
     def _steps(self, duration_s: float) -> int:
-        if isinstance(duration_s, bool) or not isinstance(duration_s, int | float) or not abs(duration_s) < 1e9:
+        if isinstance(duration_s, bool) or not isinstance(duration_s, Real) or not abs(duration_s) < 1e9:
             raise InvalidValue("impossible duration (s)", where="emulator run", used=str(duration_s)[:40])
         steps = duration_s * 1e6 / self.dt_us
         if not np.isfinite(steps) or round(steps) < 1 or abs(steps - round(steps)) > 1e-6:
