@@ -113,7 +113,7 @@ class ChipConfig:
         return np.concatenate([self._words_of(kind, np.ones(self._array(kind).shape, dtype=bool)) for kind in KINDS])
 
     def diff(self, new: ChipConfig) -> Words:
-        """The words that turn this image into `new`, in the order in which they should be written.
+        """The words that turn this image into `new`: CAM first, so that no synapse gets current before it has its tag.
 
         Raises:
             InvalidValue: the images cover other chips.

@@ -106,8 +106,8 @@ class SourcesExceeded(MappingViolation):
     """More FPGA sources than the board has."""
 
 
-class MonitorOverwritten(MappingViolation):
-    """The SRAM entry of the USB monitor carries a destination."""
+class UnheardTag(MappingViolation):
+    """A CAM entry listens to a tag that no source sends to its core."""
 
 
 class FieldOverflow(MappingViolation):

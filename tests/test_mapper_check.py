@@ -108,3 +108,15 @@ def test_two_inputs_under_one_tag_are_found() -> None:
     empty = ChipConfig.after_opening(CHIP)
     assert [type(p) for p in check(empty, [(300, "input 'a'", here), (300, "input 'b'", here)])] == [TagCollision]
     assert check(empty, [(300, "input 'a'", here), (300, "input 'b'", there)]) == []
+
+
+def test_an_entry_that_nobody_sends_to_is_found() -> None:
+    empty = ChipConfig.after_opening(CHIP)
+    cam = empty.cam.copy()
+    cam["source_core"][0, 1, 7, 3], cam["source_neuron"][0, 1, 7, 3] = 1, 44
+    cam["source_core"][0, 1, 8, 0], cam["source_neuron"][0, 1, 8, 0] = 1, 45
+    config = empty.with_registers(cam=cam)
+    here, elsewhere = (256 + 44, "input 'a'", frozenset({(0, 1)})), (256 + 45, "input 'b'", frozenset({(0, 2)}))
+    assert [str(p).split(":")[0] for p in check(config, [here, elsewhere])] == ["chip 0 core 1 neuron 8 CAM entry 0"]
+    assert check(config, [here, (256 + 45, "input 'b'", frozenset({(0, 1)}))]) == []
+    assert check(config) == []  # without the inputs nothing can be told

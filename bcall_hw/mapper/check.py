@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from bcall_hw.chip_config import ChipConfig
-from bcall_hw.errors import BcallError, FieldOverflow, ReservedTag, TagCollision
+from bcall_hw.errors import BcallError, FieldOverflow, ReservedTag, TagCollision, UnheardTag
 
 InputReach = Sequence[tuple[int, str, frozenset[tuple[int, int]]]]
 
@@ -17,7 +17,8 @@ def check(config: ChipConfig, inputs: InputReach = ()) -> list[BcallError]:
     """Every rule that a configuration breaks: reserved tags, tag collisions per target core, destinations off the board.
 
     Args:
-        inputs: FPGA sources: (tag, name, the (chip, core) pairs it reaches).
+        inputs: FPGA sources: (tag, name, the (chip, core) pairs it reaches). Where they are given, every CAM entry must
+            listen to a source that reaches its core, or be parked on a reserved tag.
     """
     chip, g = config.chip, config.chip.geometry
     problems: list[BcallError] = []
@@ -42,9 +43,27 @@ def check(config: ChipConfig, inputs: InputReach = ()) -> list[BcallError]:
         for target in range(g.cores):
             if int(word["core_mask"]) >> target & 1:
                 arrivals[there, target][tag].add(name)
+    if inputs:
+        problems += _unheard(config, arrivals)
     for (there, target), tags in sorted(arrivals.items()):
         for tag, names in sorted(tags.items()):
             if len(names) > 1:
                 where, used = f"chip {there} core {target}", chip.tag_name(tag)
                 problems.append(TagCollision(" and ".join(sorted(names)) + " arrive under one tag", where=where, used=used))
+    return problems
+
+
+def _unheard(config: ChipConfig, arrivals: Mapping[tuple[int, int], Mapping[int, set[str]]]) -> list[BcallError]:
+    chip, g = config.chip, config.chip.geometry
+    problems: list[BcallError] = []
+    listened = config.cam["source_core"].astype(np.int64) * g.neurons + config.cam["source_neuron"]
+    for index, chip_id in enumerate(config.chips):
+        for core in range(g.cores):
+            sent = [*arrivals.get((chip_id, core), {}), *chip.reserved_tags]
+            deaf = np.argwhere(~np.isin(listened[index, core], sent))
+            for neuron, entry in deaf[:1].tolist():
+                where = f"chip {chip_id} core {core} neuron {neuron} CAM entry {entry}"
+                used = chip.tag_name(int(listened[index, core, neuron, entry]))
+                what = f"listens to a tag that no source sends here; {len(deaf)} such entries on this core"
+                problems.append(UnheardTag(what, where=where, used=used))
     return problems

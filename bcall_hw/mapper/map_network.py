@@ -49,6 +49,7 @@ def map_network(
     subject = f"network {network.name!r}"
     empty = ChipConfig.after_opening(chip, chips)
     placement, problems = place(network, chip, empty.chips)
+    # Where nothing could be placed, codes that cannot be reached are still told, for a first core in name only.
     kinds = placement.kind or dict.fromkeys([(empty.chips[0], 0)], network.populations[0].neuron)
     biases, code_problems = _biases(chip, mapping, calibration, kinds)
     problems += source_problems(network, chip) + code_problems
