@@ -78,7 +78,8 @@ class _Decoder:
             return np.broadcast_to(nominal, (self.cores, self.neurons))
         return np.asarray(nominal * self.factors[role][list(self.config.chips)].reshape(self.cores, self.neurons))
 
-    def put(self, row: int, value: FloatArray, what: str, needed: BoolArray | bool = True) -> None:
+    def put(self, row: int, value: FloatArray, what: str, needed: BoolArray | bool = True, error: float = 1.0) -> None:
+        """Round to the row's words; refuse what does not fit, or what rounding changes by `error` (relative) or more."""
         rounded = np.rint(value)
         too_large = np.argwhere(rounded > words.INT32_MAX)
         if too_large.size:
@@ -86,12 +87,12 @@ class _Decoder:
             used = f"{value[core, neuron]:.4g}"
             where = f"{self.core_name(core)} neuron {neuron}: {what}"
             raise EmulatorOverflow("does not fit its 32-bit word", where=where, used=used, limit=words.INT32_MAX)
-        lost = np.argwhere((rounded == 0) & (value > 0) & needed)
+        lost = np.argwhere((np.abs(rounded - value) >= error * value) & (value > 0) & needed)
         if lost.size:
             core, neuron = (int(i) for i in lost[0])
             where = f"{self.core_name(core)} neuron {neuron}: {what}"
             used, fix = f"{value[core, neuron]:.2g} units", "Choose another time step or bias."
-            raise BackendProblem("is too small for its word and would be lost", where=where, used=used, fix=fix)
+            raise BackendProblem("is too small for its word", where=where, used=used, fix=fix)
         self.rows[:, row] = rounded.astype(np.int32)
 
     def parameters(self) -> CoreParameters:
@@ -130,8 +131,9 @@ class _Decoder:
         weight = self.bias(f"{prefix}_weight")
         full_a = np.maximum(0.0, self.bias(f"{prefix}_gain") * (weight / tau_a - 1.0))
         off = self.current[:, self.chip.bias_index(f"{prefix}_weight")][:, None] <= nominal_tau
-        self.put(full, np.where(off, 0.0, full_a) / words.FEMTOAMPERE, f"{circuit} full scale (fA)")
-        self.put(jump, (1.0 - portable_math.exp(-pulse_s / tau_s)) * words.ONE, f"{circuit} jump", ~off)
+        # A full scale below a femtoampere is nothing: mismatch can bring a weight that near to its leak.
+        self.put(full, np.where(off, 0.0, full_a) / words.FEMTOAMPERE, f"{circuit} full scale (fA)", False)
+        self.put(jump, (1.0 - portable_math.exp(-pulse_s / tau_s)) * words.ONE, f"{circuit} jump", ~off, 0.05)
         self.put(decay, (1.0 - portable_math.exp(-self.dt_s / tau_s)) * words.ONE, f"{circuit} decay")
 
     def _tables(self) -> Int32Array:
