@@ -60,6 +60,8 @@ def run_demo(
     example = encode(settings, data.test[0], settings.test_s, seed, "example")
     mapped.stimulus(example).save(out / "stimulus.h5")
     decoded = ChipConfig.from_words(chip, config.chips, config.words()) == config
+    if not decoded:
+        raise BcallError("words of the final registers do not decode to them", where="ChipConfig", fix="Please report this.")
     oracle = _numpy_oracle(run, profile, dt_us)
     result = figures | {
         "backend": backend.name, "seed": seed, "version": __version__, "chip": chip.name, "data": data.name,

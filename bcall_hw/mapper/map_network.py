@@ -88,7 +88,7 @@ def map_network(
 
 
 def _unplaced(placement: Placement, empty: ChipConfig) -> BoolArray:
-    """Neurons that hold nothing: they take the second leak, so strong that a core's constant current leaves them silent."""
+    """Neurons that hold nothing: they take the second leak, which the mapping sets strong to keep them silent."""
     free = np.ones(empty.tau2.shape, dtype=np.bool_)
     for address in placement.addresses.values():
         free[np.searchsorted(empty.chips, address[:, 0]), address[:, 1], address[:, 2]] = False

@@ -57,7 +57,8 @@ class PlasticityEngine:
                 "sources and hidden weights differ in shape", where="PlasticityEngine", used=(shape, self._w_hid.shape)
             )
         if self._sources.size and not -1 <= int(self._sources.min()) <= int(self._sources.max()) < n_sources:
-            raise InvalidValue("source index out of range", where="PlasticityEngine", limit=n_sources - 1)
+            used = int(self._sources.min()) if int(self._sources.min()) < -1 else int(self._sources.max())
+            raise InvalidValue("source index out of range", where="PlasticityEngine", used=used, limit=n_sources - 1)
         if not bool(np.all((self._w_hid >= 0) & (self._w_hid <= 1))):
             where = f"synapse {tuple(int(i) for i in np.argwhere(~((self._w_hid >= 0) & (self._w_hid <= 1)))[0])}"
             raise InvalidValue("hidden weight outside [0, 1] or NaN", where=f"PlasticityEngine, {where}")

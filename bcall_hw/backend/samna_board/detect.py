@@ -32,9 +32,7 @@ def find_samna() -> SamnaInstallation:
     """Look for samna without importing it."""
     spec = find_spec("samna")
     if spec is None or not spec.submodule_search_locations:
-        advice = (
-            "Only needed for a real board. The last binary on PyPI is 0.7.1.0, for CPython 3.10: pip install samna==0.7.1.0"
-        )
+        advice = "Not needed: this version drives no board. Only the contract tests use it: samna 0.7.1.0 under CPython 3.10."
         return SamnaInstallation("absent", None, advice)
     try:
         found = version("samna")
