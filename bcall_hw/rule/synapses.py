@@ -1,0 +1,207 @@
+"""What the float and the fixed-point engine share: checks, the order of spikes, weight flips, checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bcall_hw.arrays import BoolArray, FloatArray, IntArray, UintArray
+from bcall_hw.errors import InvalidValue
+from bcall_hw.rule.parameters import RuleParameters
+
+
+@dataclass(frozen=True, eq=False)
+class WeightFlips:
+    """Synapses whose binary efficacy changed: parallel arrays.
+
+    Attributes:
+        post, slot: which synapse: row and column of the source table.
+        on: the new efficacy.
+    """
+
+    post: IntArray
+    slot: IntArray
+    on: BoolArray
+
+    def __len__(self) -> int:
+        return len(self.post)
+
+
+@dataclass(frozen=True, eq=False)
+class Spikes:
+    """Pre and post spikes of a span, each in the order of time; times since the start of the span (s)."""
+
+    pre_s: FloatArray
+    pre_ids: IntArray
+    post_s: FloatArray
+    post_ids: IntArray
+
+
+class SynapseEngine(ABC):
+    """BCaLL over many synapses: spikes of a span of time in, hidden weights and weight flips out.
+
+    Args:
+        parameters: of the rule.
+        sources: int, shape (posts, slots): source index of each synapse, -1 for an unused slot.
+        n_sources: number of sources.
+        w_hid: initial hidden weights, same shape, in [0, 1].
+
+    Raises:
+        InvalidValue: shapes differ, an index is out of range, a weight is outside [0, 1] or NaN.
+    """
+
+    def __init__(self, parameters: RuleParameters, sources: npt.ArrayLike, n_sources: int, w_hid: npt.ArrayLike) -> None:
+        self.parameters, self.n_sources = parameters, n_sources
+        self._sources: IntArray = np.array(sources, dtype=np.int64, order="C")
+        weights: FloatArray = np.array(w_hid, dtype=np.float64, order="C")
+        shape, where = self._sources.shape, type(self).__name__
+        if len(shape) != 2 or weights.shape != shape:
+            raise InvalidValue("sources and hidden weights differ in shape", where=where, used=(shape, weights.shape))
+        if self._sources.size and not -1 <= int(self._sources.min()) <= int(self._sources.max()) < n_sources:
+            used = int(self._sources.min()) if int(self._sources.min()) < -1 else int(self._sources.max())
+            raise InvalidValue("source index out of range", where=where, used=used, limit=n_sources - 1)
+        bad = np.argwhere(~((weights >= 0) & (weights <= 1)))
+        if bad.size:
+            where = f"{where}, synapse {tuple(int(i) for i in bad[0])}"
+            raise InvalidValue("hidden weight outside [0, 1] or NaN", where=where)
+        #: Slots without a source listen to one that never fires.
+        self._slot_sources: UintArray = np.where(self._sources < 0, n_sources, self._sources).astype(np.uint32)
+        self._start(weights)
+        self._on = self._is_on()
+
+    @abstractmethod
+    def _start(self, w_hid: FloatArray) -> None:
+        """Make the state at time 0."""
+
+    @abstractmethod
+    def _run(self, duration_s: float, spikes: Spikes, learn: BoolArray) -> None:
+        """Bring the state on by a span."""
+
+    @abstractmethod
+    def _is_on(self) -> BoolArray:
+        """Which stored hidden weights are above theta_w; the drift never crosses it."""
+
+    @abstractmethod
+    def hidden_weights(self) -> FloatArray:
+        """Hidden weights now, drift included, shape (posts, slots)."""
+
+    @abstractmethod
+    def traces(self) -> dict[str, FloatArray]:
+        """The traces now: x_i per source, x_j and x_s per post neuron."""
+
+    @property
+    @abstractmethod
+    def time_s(self) -> float:
+        """Time that has passed since the start (s)."""
+
+    @property
+    def sources(self) -> IntArray:
+        """Source index of each synapse, -1 for an unused slot; do not change."""
+        return self._sources
+
+    @property
+    def efficacy(self) -> BoolArray:
+        """Binary efficacy of each synapse as of the last `advance`."""
+        return self._on & (self._sources >= 0)
+
+    def advance(
+        self,
+        duration_s: float,
+        pre_s: FloatArray,
+        pre_ids: IntArray,
+        post_s: FloatArray,
+        post_ids: IntArray,
+        learn: BoolArray | None = None,
+    ) -> WeightFlips:
+        """Go on by `duration_s` with the spikes of that span.
+
+        Args:
+            pre_s, post_s: times since the start of the span (s), within [0, duration_s], in any order.
+            pre_ids, post_ids: source and post neuron of each spike.
+            learn: bool per post neuron: the host's own gate; neurons outside it keep their traces and drift only.
+
+        Returns:
+            The synapses whose efficacy differs from before.
+
+        Raises:
+            InvalidValue: times outside the span, ids out of range.
+        """
+        posts, where = self._sources.shape[0], f"{type(self).__name__}.advance"
+        for name, times, ids, count in (("pre", pre_s, pre_ids, self.n_sources), ("post", post_s, post_ids, posts)):
+            _check(where, name, times, ids, count, duration_s)
+        gate = np.ones(posts, dtype=np.bool_) if learn is None else np.ascontiguousarray(learn, dtype=np.bool_)
+        if gate.shape != (posts,):
+            raise InvalidValue("learn needs one value per post neuron", where=where, used=gate.shape, limit=(posts,))
+        self._run(duration_s, Spikes(*_in_order(pre_s, pre_ids), *_in_order(post_s, post_ids)), gate)
+        on = self._is_on()
+        post, slot = np.nonzero((on != self._on) & (self._sources >= 0))
+        self._on = on
+        return WeightFlips(post.astype(np.int64), slot.astype(np.int64), on[post, slot])
+
+    # Checkpoints -----------------------------------------------------------------------------------------------------
+
+    #: Names of the arrays that change, without their underscore, and of the clock.
+    _STATE: tuple[str, ...] = ()
+    _CLOCK = ""
+
+    def state(self) -> dict[str, Any]:
+        """Everything that changes, as arrays and numbers, for a checkpoint."""
+        arrays = {name: getattr(self, f"_{name}").copy() for name in self._STATE}
+        return arrays | {self._CLOCK: getattr(self, f"_{self._CLOCK}"), "fingerprint": self._fingerprint()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a state that `state` gave; nothing changes if it does not fit.
+
+        Raises:
+            InvalidValue: a part is missing, or it is the state of another engine.
+        """
+        where = type(self).__name__
+        for name in (*self._STATE, self._CLOCK, "fingerprint"):
+            if name not in state:
+                raise InvalidValue("part of the checkpoint is missing", where=f"{where}.{name}")
+        if state["fingerprint"] != self._fingerprint():
+            raise InvalidValue("checkpoint of another engine: other synapses or parameters", where=where)
+        given = {name: np.asarray(state[name], dtype=getattr(self, f"_{name}").dtype) for name in self._STATE}
+        for name, array in given.items():
+            mine = getattr(self, f"_{name}")
+            if mine.shape != array.shape or not np.all(np.isfinite(array)):
+                used, limit = array.shape, mine.shape
+                what = "checkpoint of another engine, or damaged"
+                raise InvalidValue(what, where=f"{where}.{name}", used=used, limit=limit)
+        for name, array in given.items():
+            getattr(self, f"_{name}")[...] = array
+        clock = f"_{self._CLOCK}"
+        setattr(self, clock, type(getattr(self, clock))(state[self._CLOCK]))
+        self._on = self._is_on()
+
+    def _fingerprint(self) -> str:
+        """Hash of what a state belongs to: the synapses and the parameters."""
+        return hashlib.sha256(self._sources.tobytes() + self.parameters.model_dump_json().encode()).hexdigest()
+
+
+def _in_order(times: FloatArray, ids: IntArray) -> tuple[FloatArray, IntArray]:
+    times, ids = np.asarray(times, dtype=np.float64), np.asarray(ids, dtype=np.int64)
+    if np.all(times[1:] >= times[:-1]):
+        return times, ids
+    order = np.argsort(times, kind="stable")
+    return times[order], ids[order]
+
+
+def _check(where: str, name: str, times: FloatArray, ids: IntArray, count: int, duration_s: float) -> None:
+    if not np.isfinite(duration_s) or duration_s < 0:
+        raise InvalidValue("duration must be finite and not negative", where=where, used=duration_s)
+    if len(times) != len(ids):
+        raise InvalidValue(f"{name} times and ids differ in length", where=where, used=(len(times), len(ids)))
+    if len(times) == 0:
+        return
+    if not (float(np.min(times)) >= 0.0 and float(np.max(times)) <= duration_s + 1e-9):
+        span, limit = (float(np.min(times)), float(np.max(times))), f"0 to {duration_s} s"
+        raise InvalidValue(f"{name} spikes outside the span", where=where, used=span, limit=limit)
+    lowest, highest = int(np.min(ids)), int(np.max(ids))
+    if lowest < 0 or highest >= count:
+        raise InvalidValue(f"{name} id out of range", where=where, used=lowest if lowest < 0 else highest, limit=count - 1)
