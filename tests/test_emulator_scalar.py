@@ -6,6 +6,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -167,10 +168,10 @@ def test_parameters_equal_the_closed_forms(dt_us: int) -> None:
             leak = current("leak2" if config.tau2[chip_index, core, neuron] else "leak1")
             pulse_s = c.pulse * 0.7 / current("pulse_width")
             expected = {
-                7: math.log(1e-8 / 5e-13) * 2**20,
-                8: c.refractory * 0.7 / current("refractory") / dt_s,
-                9: leak * 1e15,
-                10: current("dc") * 1e15,
+                words.V_SPIKE: math.log(1e-8 / 5e-13) * 2**20,
+                words.REFRACTORY_STEPS: c.refractory * 0.7 / current("refractory") / dt_s,
+                words.LEAK: leak * 1e15,
+                words.DC: current("dc") * 1e15,
             }
             for k, name in enumerate((*ORDER, "ahp")):
                 capacitance = c.AHP if name == "ahp" else getattr(c, name)
@@ -178,9 +179,9 @@ def test_parameters_equal_the_closed_forms(dt_us: int) -> None:
                 full = current(f"{name}_gain") * (current(f"{name}_weight") / current(f"{name}_tau") - 1.0)
                 if name == "ahp" and fine("ahp_enable") == 0:
                     full = 0.0
-                expected[11 + k] = -math.expm1(-pulse_s / tau_s) * 2**24
-                expected[16 + k] = max(0.0, full) * 1e15
-                expected[21 + k] = -math.expm1(-dt_s / tau_s) * 2**24
+                expected[words.JUMP + k] = -math.expm1(-pulse_s / tau_s) * 2**24
+                expected[words.FULL + k] = max(0.0, full) * 1e15
+                expected[words.DECAY + k] = -math.expm1(-dt_s / tau_s) * 2**24
             for row, value in expected.items():
                 assert rows[row, neuron] == pytest.approx(value, abs=0.5 + 1e-6 * (1 + abs(value) * 1e-6)), (row, neuron)
         assert np.all(rows[words.STATE_ROWS : words.SUM] >= 0)
@@ -204,22 +205,27 @@ def test_parameters_equal_the_closed_forms(dt_us: int) -> None:
 class _Cell:
     """One neuron: parameters as Python integers, and the state that its docstrings promise."""
 
-    def __init__(self, config: ChipConfig, rows: np.ndarray, gain: int, tables: np.ndarray, at: tuple[int, int, int]) -> None:
+    def __init__(self, config: ChipConfig, rows: np.ndarray, gain: int, tables: np.ndarray, at: tuple[int, int, int],
+                 finite: bool) -> None:  # fmt: skip
         chip_index, core, neuron = at
         parameter = [int(x) for x in rows[:, neuron]]
-        self.threshold, self.refractory_steps, self.leak, self.dc = parameter[7:11]
-        self.jump, self.jump_ahp = parameter[11:15], parameter[15]
-        self.full, self.full_ahp = parameter[16:20], parameter[20]
-        self.decay, self.decay_ahp = parameter[21:25], parameter[25]
+        self.threshold, self.refractory_steps, self.leak, self.dc = parameter[11:15]
+        self.pulse_steps, self.finite = parameter[15], finite
+        self.jump, self.jump_ahp = parameter[16:20], parameter[20]
+        self.full, self.full_ahp = parameter[21:25], parameter[25]
+        self.decay, self.decay_ahp = parameter[26:30], parameter[30]
         self.gain, self.tables = gain, tables.tolist()
         self.cam = [tuple(int(x) for x in e) for e in config.cam[chip_index, core, neuron]]
         self.v = self.waiting = self.ahp = 0
-        self.synapse = [0, 0, 0, 0]
+        self.synapse, self.pulse = [0, 0, 0, 0], [0, 0, 0, 0]
         self.dither = 0
 
     def deliver(self, tags: list[int]) -> None:
         for k, name in enumerate(ORDER):
             hits = sum((c * 256 + n, t) == (tag, TYPES[name]) for tag in tags for c, n, t in self.cam)
+            if self.finite:
+                self.pulse[k] = self.pulse_steps if hits else self.pulse[k]
+                continue
             fraction = min(hits * self.jump[k], 2**FRACTION)
             # Floor division by a power of two: towards minus infinity.
             self.synapse[k] += (fraction * (self.full[k] - self.synapse[k]) + self.dither) // 2**FRACTION
@@ -245,23 +251,28 @@ class _Cell:
     def fade(self) -> None:
         """Decay, rounded down after adding the dither, which then moves on by the golden ratio of its range."""
         for k in range(4):
+            if self.pulse[k] > 0:
+                self.pulse[k] -= 1
+                self.synapse[k] += (self.decay[k] * (self.full[k] - self.synapse[k]) + self.dither) // 2**FRACTION
+                continue
             self.synapse[k] -= (self.synapse[k] * self.decay[k] + self.dither) // 2**FRACTION
         self.ahp -= (self.ahp * self.decay_ahp + self.dither) // 2**FRACTION
         self.dither = (self.dither + 10368889) % 2**FRACTION
 
     @property
     def words(self) -> list[int]:
-        return [self.v, self.waiting, *self.synapse, self.ahp]
+        return [self.v, self.waiting, *self.synapse, self.ahp, *self.pulse]
 
 
-def _small_board() -> Board:
+def _small_board(pulse_width_s: float, inhibition_a: float) -> Board:
     """Six neurons on two cores of two chips: a loop between the chips, all synapse types, adaptation and gate on."""
     board = Board((0, 1))
-    synapses = {"AMPA": (0.008, 6e-11), "NMDA": (0.03, 2e-11), "GABA_A": (0.005, 2e-12), "GABA_B": (0.02, 1e-11)}
+    synapses = {"AMPA": (0.008, 6e-11), "NMDA": (0.03, 2e-11), "GABA_A": (0.005, inhibition_a), "GABA_B": (0.02, 1e-11)}
     for chip, core in ((0, 1), (1, 2)):
         parameters = target(
-            tau_s=0.015, refractory_s=2e-3, dc_a=2.0e-10 if chip == 0 else 0.0, synapses=synapses, adaptation=(0.05, 2e-12)
-        )
+            tau_s=0.015, refractory_s=2e-3, dc_a=2.0e-10 if chip == 0 else 0.0, synapses=synapses, adaptation=(0.05, 2e-12),
+            pulse_width_s=pulse_width_s,
+        )  # fmt: skip
         board.neurons(core, parameters, chip=chip)
         board.current(core, "nmda_gate", 2e-12, chip=chip)
         board.current(core, "leak2", 1e-11, chip=chip)
@@ -283,21 +294,23 @@ def _small_board() -> Board:
 
 @pytest.mark.parametrize("dt_us", [100, 1000])
 @pytest.mark.parametrize("mismatch_cv", [0.0, 0.2])
-def test_oracle_equals_plain_integers_step_by_step(dt_us: int, mismatch_cv: float) -> None:
-    config = _small_board().config()
+@pytest.mark.parametrize("pulses", ["ideal", "finite"])
+def test_oracle_equals_plain_integers_step_by_step(dt_us: int, mismatch_cv: float, pulses: Literal["ideal", "finite"]) -> None:
+    finite = pulses == "finite"
+    config = _small_board(*((15 * dt_us * 1e-6, 3e-12 + 1.7e-14 * dt_us) if finite else (1e-4, 2e-12))).config()
     profile = BoardProfile(seed=5, mismatch_cv=mismatch_cv)
-    emulator = started(config, profile=profile, implementation="numpy", dt_us=dt_us)
-    found = decode(config, profile.factors(CHIP), dt_us)
+    emulator = started(config, profile=profile, implementation="numpy", dt_us=dt_us, pulses=pulses)
+    found = decode(config, profile.factors(CHIP), dt_us, finite)
     cells = {}
     for chip, core in ((0, 1), (1, 2)):
         block = chip * 4 + core
         for neuron in (0, 1, 255):
             at = (chip, core, neuron)
-            cells[at] = _Cell(config, found.rows[block], int(found.step_gain[block]), found.tables[block], at)
+            cells[at] = _Cell(config, found.rows[block], int(found.step_gain[block]), found.tables[block], at, finite)
     rng = np.random.default_rng(dt_us)
     pending: list[tuple[int, int, int]] = []
     busy_steps = silent_steps = 0
-    seen = np.zeros(7, dtype=bool)
+    seen = np.zeros(words.STATE_ROWS, dtype=bool)
     for step in range(300):
         rows = []
         if rng.random() < 0.4 and not 120 < step < 200:
@@ -323,9 +336,10 @@ def test_oracle_equals_plain_integers_step_by_step(dt_us: int, mismatch_cv: floa
             seen |= np.array(cell.words) > 0
         busy_steps += bool(fired)
         silent_steps += not fired
-    assert busy_steps > 20
+    assert busy_steps > 10
     assert silent_steps > 5
-    assert seen.all()
+    assert seen[: words.PULSE].all()
+    assert seen[words.PULSE :].all() == finite
 
 
 def test_mapping_gives_the_order_of_the_synapse_words() -> None:

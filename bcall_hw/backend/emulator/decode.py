@@ -32,22 +32,24 @@ class CoreParameters:
     tables: Int32Array
 
 
-def decode(config: ChipConfig, factors: Mapping[str, FloatArray], dt_us: int) -> CoreParameters:
+def decode(config: ChipConfig, factors: Mapping[str, FloatArray], dt_us: int, finite_pulses: bool = False) -> CoreParameters:
     """The parameters that a configuration gives on a board.
 
     Args:
         factors: mismatch factors of the whole board (`BoardProfile.factors`).
         dt_us: time step (us).
+        finite_pulses: pulses last for whole time steps instead of being jumps.
 
     Raises:
         BackendProblem: a bias with the low range bit, whose current is not known.
         EmulatorOverflow: a current that does not fit its state word.
     """
-    return _Decoder(config, factors, dt_us).parameters()
+    return _Decoder(config, factors, dt_us, finite_pulses).parameters()
 
 
 class _Decoder:
-    def __init__(self, config: ChipConfig, factors: Mapping[str, FloatArray], dt_us: int) -> None:
+    def __init__(self, config: ChipConfig, factors: Mapping[str, FloatArray], dt_us: int, finite_pulses: bool) -> None:
+        self.finite_pulses = finite_pulses
         self.config, self.chip, self.dt_s = config, config.chip, dt_us * 1e-6
         self.factors = factors
         g = self.chip.geometry
@@ -110,10 +112,14 @@ class _Decoder:
         refractory_s = circuits.switching_charge_c(chip, chip.capacitances_f.refractory) / self.bias("refractory")
         self.put(words.REFRACTORY_STEPS, refractory_s / self.dt_s, "refractory period in steps")
         pulse_s = circuits.switching_charge_c(chip, chip.capacitances_f.pulse) / self.bias("pulse_width")
+        pulsed = np.zeros((self.cores, 1), dtype=bool)
         for row, effect in enumerate(words.EFFECTS):
             name = next(t.name for t in chip.synapse_types if t.effect == effect)
-            self._dpi(name, name, pulse_s, words.JUMP + row, words.FULL + row, words.DECAY + row)
+            pulsed |= ~self._dpi(name, name, pulse_s, words.JUMP + row, words.FULL + row, words.DECAY + row)
         self._dpi("AHP", "ahp", pulse_s, words.JUMP_AHP, words.FULL_AHP, words.DECAY_AHP)
+        if self.finite_pulses:  # an event starts a pulse: its size does not matter then
+            self.put(words.PULSE_STEPS, pulse_s / self.dt_s, "pulse width in steps", pulsed, 0.05)
+            self.rows[:, words.JUMP : words.JUMP + 4] = words.ONE
         disabled = self.code_is_zero[:, chip.bias_index("ahp_enable")]
         self.rows[disabled, words.FULL_AHP] = 0
         charge = circuits.thermal_charge_c(chip, chip.capacitances_f.soma)
@@ -121,8 +127,11 @@ class _Decoder:
         step_gain = np.full(self.cores, round(gain), dtype=np.int64)
         return CoreParameters(self.rows, step_gain, self._tables())
 
-    def _dpi(self, circuit: str, prefix: str, pulse_s: FloatArray, jump: int, full: int, decay: int) -> None:
-        """Jump fraction, full scale and decay fraction of a DPI (Bartolozzi and Indiveri 2007, bounded form)."""
+    def _dpi(self, circuit: str, prefix: str, pulse_s: FloatArray, jump: int, full: int, decay: int) -> BoolArray:
+        """Jump fraction, full scale and decay fraction of a DPI (Bartolozzi and Indiveri 2007, bounded form).
+
+        Returns where its weight is off, shape (cores, 1).
+        """
         charge = circuits.thermal_charge_c(self.chip, getattr(self.chip.capacitances_f, circuit))
         tau_a = self.bias(f"{prefix}_tau")
         tau_s = charge / tau_a
@@ -135,6 +144,7 @@ class _Decoder:
         self.put(full, np.where(off, 0.0, full_a) / words.FEMTOAMPERE, f"{circuit} full scale (fA)", False)
         self.put(jump, (1.0 - portable_math.exp(-pulse_s / tau_s)) * words.ONE, f"{circuit} jump", ~off, 0.05)
         self.put(decay, (1.0 - portable_math.exp(-self.dt_s / tau_s)) * words.ONE, f"{circuit} decay")
+        return np.asarray(off)
 
     def _tables(self) -> Int32Array:
         """H = I_th / (I_mem + I_th), the positive feedback current, and the NMDA gate, at the middle of each table step."""

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from bcall_hw.arrays import Int32Array
 from bcall_hw.backend.emulator import routing, words
 from bcall_hw.backend.emulator.decode import decode
-from bcall_hw.backend.emulator.machine import Implementation, Machine
+from bcall_hw.backend.emulator.machine import Implementation, Machine, Probe
 from bcall_hw.backend.emulator.poisson import PoissonSources
 from bcall_hw.backend.emulator.profile import BoardProfile
 from bcall_hw.chip_config import ChipConfig
@@ -30,9 +31,12 @@ class Emulator:
         profile: the virtual board (mismatch).
         implementation: "numba" (fast) or "numpy" (the oracle); both give the same bits.
         dt_us: time step (us); must divide 1 ms.
+        pulses: "ideal": an event moves its synapse at once, by the fraction that the pulse would; "finite": the synapse
+            goes towards full scale while the pulse lasts, and an event within a pulse restarts it (one pulse for each
+            neuron and synapse type).
 
     Raises:
-        InvalidValue: an impossible time step or implementation.
+        InvalidValue: an impossible time step, implementation or pulse model.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class Emulator:
         profile: BoardProfile | None = None,
         implementation: Literal["numba", "numpy"] = "numba",
         dt_us: int = words.DEFAULT_STEP_US,
+        pulses: Literal["ideal", "finite"] = "ideal",
     ) -> None:
         self._chip = load_chip(chip) if isinstance(chip, str) else chip
         self._profile = profile or BoardProfile()
@@ -49,6 +54,9 @@ class Emulator:
             raise InvalidValue("time step must divide 1 ms", where="emulator dt_us", used=dt_us, limit="10 to 1000 us")
         if implementation not in ("numba", "numpy"):
             raise InvalidValue("no such implementation", where="emulator", used=implementation, limit="numba or numpy")
+        if pulses not in ("ideal", "finite"):
+            raise InvalidValue("no such pulse model", where="emulator", used=pulses, limit="ideal or finite")
+        self._pulses = pulses
         self.dt_us, self._implementation = dt_us, implementation
         self._factors = self._profile.factors(self._chip)
         self._config = ChipConfig.after_opening(self._chip, chips)
@@ -63,7 +71,7 @@ class Emulator:
     def describe(self) -> dict[str, Any]:
         """Implementation, time step, chip model and board profile."""
         return {
-            "backend": self.name, "dt_us": self.dt_us, "chip_fingerprint": self._chip.fingerprint,
+            "backend": self.name, "dt_us": self.dt_us, "pulses": self._pulses, "chip_fingerprint": self._chip.fingerprint,
             "profile": self._profile.model_dump(),
         }  # fmt: skip
 
@@ -88,12 +96,17 @@ class Emulator:
             raise InvalidValue("configuration is for another chip model", where="emulator", used=used, limit=limit, fix=fix)
         written = self._config.diff(config)
         old, machine = self._config, self._machine
+        finite = self._pulses == "finite"
         same_analog = machine is not None and config.biases is old.biases and config.tau2 is old.tau2
-        parameters = machine.parameters if machine and same_analog else decode(config, self._factors, self.dt_us)
+        parameters = (
+            machine.parameters
+            if machine and same_analog
+            else decode(config, self._factors, self.dt_us, finite)
+        )
         listeners = machine.listeners if machine and config.cam is old.cam else routing.listeners(config)
         routes = machine.destinations if machine and config.sram is old.sram else routing.destinations(config)
         if machine is None:
-            self._machine = Machine(parameters.rows.copy(), parameters, listeners, routes)
+            self._machine = Machine(parameters.rows.copy(), parameters, listeners, routes, finite_pulses=finite)
         else:
             machine.rows[:, words.STATE_ROWS : words.SUM] = parameters.rows[:, words.STATE_ROWS : words.SUM]
             machine.parameters, machine.listeners, machine.destinations = parameters, listeners, routes
@@ -107,8 +120,30 @@ class Emulator:
             BackendProblem: nothing applied yet, or events after the end of the run.
             InvalidValue: the duration is not a positive multiple of the time step.
         """
-        machine = self._running()
+        return self._play(stimulus, self._steps(duration_s), None)
+
+    def run_probed(
+        self, stimulus: Stimulus, duration_s: float, synapse: str, every_steps: int = 1
+    ) -> tuple[SpikeRecording, Int32Array]:
+        """As `run`, and look at the current of one synapse type of every neuron; no chip shows its currents so.
+
+        Returns:
+            The spikes, and the currents in femtoampere, int32, shape (looks, emulated cores, neurons), at the end of every
+            `every_steps`-th step: after its events, its integration and its decay.
+
+        Raises:
+            As `run`; UnknownName: no such synapse type. InvalidValue: `every_steps` is no positive whole number.
+        """
+        effect = self._chip.synapse_type(synapse).effect
         n_steps = self._steps(duration_s)
+        if type(every_steps) is not int or not 1 <= every_steps <= n_steps:
+            raise InvalidValue("impossible probe", where="emulator every_steps", used=every_steps, limit=f"1 to {n_steps}")
+        found = np.zeros((n_steps // every_steps, *self._running().rows.shape[::2]), dtype=np.int32)
+        probe = Probe(words.I_SYN + words.EFFECTS.index(effect), every_steps, found)
+        return self._play(stimulus, n_steps, probe), found
+
+    def _play(self, stimulus: Stimulus, n_steps: int, probe: Probe | None) -> SpikeRecording:
+        machine = self._running()
         if stimulus.chip != self._chip:
             used, limit = stimulus.chip.name, self._chip.name
             raise InvalidValue("stimulus is for another chip", where="emulator", used=used, limit=limit)
@@ -122,7 +157,7 @@ class Emulator:
         random_events = self._poisson.events(stimulus, self._config.chips, n_steps)
         if random_events is not None:
             events = _merged(events, random_events)
-        found = self._run_function()(machine, events, n_steps)
+        found = self._run_function()(machine, events, n_steps, probe)
         cores = self._chip.geometry.cores
         spikes = np.zeros(len(found), dtype=SPIKE_DTYPE)
         spikes["time_us"] = (found[:, 0].astype(np.int64) + 1) * self.dt_us

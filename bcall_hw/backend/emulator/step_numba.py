@@ -15,13 +15,13 @@ import numpy as np
 
 from bcall_hw.arrays import Int32Array
 from bcall_hw.backend.emulator import words
-from bcall_hw.backend.emulator.machine import Machine
+from bcall_hw.backend.emulator.machine import Machine, Probe
 from bcall_hw.backend.emulator.routing import InputEvents
 
 
 @lru_cache(maxsize=4)
-def _kernel(neurons: int) -> Callable[..., Any]:
-    """The kernel for cores of `neurons` neurons."""
+def _kernel(neurons: int, finite: bool) -> Callable[..., Any]:
+    """The kernel for cores of `neurons` neurons, with finite pulses or with jumps."""
     n_all = neurons
     v_row, refractory_row, ahp_row = words.V * n_all, words.REFRACTORY * n_all, words.I_AHP * n_all
     e_row, g_row, s_row, b_row = ((words.I_SYN + k) * n_all for k in range(4))
@@ -30,6 +30,7 @@ def _kernel(neurons: int) -> Callable[..., Any]:
     jump_row, full_row, syn_row = words.JUMP * n_all, words.FULL * n_all, words.I_SYN * n_all
     sum_row, decay_row = words.SUM * n_all, words.DECAY * n_all
     jump_ahp_row, full_ahp_row = words.JUMP_AHP * n_all, words.FULL_AHP * n_all
+    pulse_row, pulse_steps_row = words.PULSE * n_all, words.PULSE_STEPS * n_all
     h_row, feedback_row, gate_row = words.H * n_all, words.FEEDBACK * n_all, words.GATE * n_all
     table_shift, gain_bits, fraction_bits, one = words.TABLE_SHIFT, words.GAIN_BITS, words.FRACTION_BITS, words.ONE
     gate_open = np.int32(1 << words.GAIN_BITS)
@@ -39,7 +40,7 @@ def _kernel(neurons: int) -> Callable[..., Any]:
     @numba.njit(cache=True, nogil=True)
     def kernel(  # type: ignore[no-untyped-def]
         blocks, gains, tables, start, cells, dest_start, dest_core, dest_tag,
-        event_step, event_core, event_tag, pending, n_pending, dither, first_step, n_steps, out,
+        event_step, event_core, event_tag, pending, n_pending, dither, first_step, n_steps, out, probe_row, probe_every, probed,
     ):  # fmt: skip
         n_cores = blocks.shape[0]
         n_events = event_step.shape[0]
@@ -60,6 +61,8 @@ def _kernel(neurons: int) -> Callable[..., Any]:
                 net = (drive >> gain_bits) - np.int64(block[leak_row + i]) + np.int64(table[1, 0])
                 state = block[v_row + i] | block[refractory_row + i] | block[ahp_row + i]
                 state |= block[e_row + i] | block[g_row + i] | block[s_row + i] | block[b_row + i]
+                for row in range(4):
+                    state |= block[pulse_row + row * n_all + i]
                 if state != 0 or (net * gains[c] + half) >> gain_bits > 0:
                     awake[c] = 1
         event = 0
@@ -100,6 +103,12 @@ def _kernel(neurons: int) -> Callable[..., Any]:
                         if any_sum == 0:
                             continue
                         live[c, row] = 1
+                        if finite:
+                            for i in range(n_all):
+                                if block[sum_row + base + i] != 0:
+                                    block[pulse_row + base + i] = block[pulse_steps_row + i]
+                                block[sum_row + base + i] = np.int32(0)
+                            continue
                         for i in range(n_all):
                             current = np.int64(block[syn_row + base + i])
                             change = np.int64(block[sum_row + base + i]) * (np.int64(block[full_row + base + i]) - current)
@@ -155,6 +164,19 @@ def _kernel(neurons: int) -> Callable[..., Any]:
                     if live[c, row] == 0:
                         continue
                     base, any_current = row * n_all, np.int32(0)
+                    if finite and row < 4:
+                        for i in range(n_all):
+                            current, fraction = np.int64(block[syn_row + base + i]), np.int64(block[decay_row + base + i])
+                            gap = np.int64(block[full_row + base + i]) - current
+                            charged = current + ((fraction * gap + dither) >> fraction_bits)
+                            faded = current - ((current * fraction + dither) >> fraction_bits)
+                            lasts = block[pulse_row + base + i]
+                            left = np.int32(charged if lasts > 0 else faded)
+                            lasts = np.int32(max(np.int32(0), lasts - np.int32(1)))
+                            block[syn_row + base + i], block[pulse_row + base + i] = left, lasts
+                            any_current |= left | lasts
+                        live[c, row] = any_current != 0
+                        continue
                     for i in range(n_all):
                         current = np.int64(block[syn_row + base + i])
                         lost = (current * np.int64(block[decay_row + base + i]) + dither) >> fraction_bits
@@ -163,15 +185,20 @@ def _kernel(neurons: int) -> Callable[..., Any]:
                         any_current |= left
                     live[c, row] = any_current != 0
             dither = (dither + dither_step) & dither_mask
+            if probe_every > 0 and (step + 1) % probe_every == 0:
+                for c in range(n_cores):
+                    for i in range(n_all):
+                        probed[(step + 1) // probe_every - 1, c, i] = blocks[c][probe_row * n_all + i]
         return n_steps, n_out, n_pending, dither
 
     return kernel
 
 
-def run(machine: Machine, events: InputEvents, n_steps: int) -> Int32Array:
+def run(machine: Machine, events: InputEvents, n_steps: int, probe: Probe | None = None) -> Int32Array:
     """See `machine.Implementation`."""
     cores, rows, neurons = machine.rows.shape
-    kernel = _kernel(neurons)
+    kernel = _kernel(neurons, machine.finite_pulses)
+    watched = probe or Probe(0, 0, np.zeros((0, 0, 0), dtype=np.int32))
     parameters, routes = machine.parameters, machine.destinations
     pending = np.zeros((max(1, len(routes.core), len(machine.pending)), 2), dtype=np.int32)
     n_pending = len(machine.pending)
@@ -184,6 +211,7 @@ def run(machine: Machine, events: InputEvents, n_steps: int) -> Int32Array:
             blocks, parameters.step_gain, parameters.tables, machine.listeners.start, machine.listeners.cells,
             routes.start, routes.core, routes.tag, events.step, events.core, events.tag,
             pending, n_pending, machine.dither, step, n_steps, out,
+            watched.row, watched.every, watched.found,
         )  # fmt: skip
         found.append(out[:n_out].copy())
     machine.pending = pending[:n_pending].copy()

@@ -10,11 +10,11 @@ import numpy as np
 
 from bcall_hw.arrays import Int32Array, IntArray
 from bcall_hw.backend.emulator import words
-from bcall_hw.backend.emulator.machine import Machine
+from bcall_hw.backend.emulator.machine import Machine, Probe
 from bcall_hw.backend.emulator.routing import InputEvents
 
 
-def run(machine: Machine, events: InputEvents, n_steps: int) -> Int32Array:
+def run(machine: Machine, events: InputEvents, n_steps: int, probe: Probe | None = None) -> Int32Array:
     """See `machine.Implementation`."""
     rows = machine.rows.astype(np.int64)
     found = [np.zeros((0, 3), dtype=np.int64)]
@@ -26,7 +26,9 @@ def run(machine: Machine, events: InputEvents, n_steps: int) -> Int32Array:
         if core.size:
             _deliver(machine, rows, core, tag)
         spikes = _integrate(machine, rows)
-        _decay(rows, machine.dither)
+        _decay(machine, rows)
+        if probe is not None and (step + 1) % probe.every == 0:
+            probe.found[(step + 1) // probe.every - 1] = rows[:, probe.row]
         machine.dither = (machine.dither + words.DITHER_STEP) % words.ONE
         machine.pending = _reached(machine, spikes)
         if spikes.size:
@@ -36,13 +38,18 @@ def run(machine: Machine, events: InputEvents, n_steps: int) -> Int32Array:
 
 
 def _deliver(machine: Machine, rows: IntArray, core: Int32Array, tag: Int32Array) -> None:
-    """Add up the jump fractions of all listeners, at most 1, then one jump towards full scale."""
+    """Add up the jump fractions of all listeners, at most 1, then one jump towards full scale; or start their pulses."""
     total = rows[:, words.SUM : words.SUM + 4].reshape(rows.shape[0], -1)
     total[...] = 0
     jump = rows[:, words.JUMP : words.JUMP + 4].reshape(rows.shape[0], -1)
     for c, t in zip(core.tolist(), tag.tolist(), strict=True):
         cells = machine.listeners.cells[c, machine.listeners.start[c, t] : machine.listeners.start[c, t + 1]]
         np.add.at(total[c], cells, jump[c, cells])
+    if machine.finite_pulses:
+        pulse = rows[:, words.PULSE : words.PULSE + 4]
+        started = total.reshape(pulse.shape) > 0
+        pulse[...] = np.where(started, rows[:, words.PULSE_STEPS][:, None], pulse)
+        return
     fraction = np.minimum(total, words.ONE).reshape(-1, 4, rows.shape[2])
     current = rows[:, words.I_SYN : words.I_SYN + 4]
     full = rows[:, words.FULL : words.FULL + 4]
@@ -70,11 +77,19 @@ def _integrate(machine: Machine, rows: IntArray) -> IntArray:
     return np.argwhere(fired)
 
 
-def _decay(rows: IntArray, dither: int) -> None:
-    """Exponential decay of the five DPIs."""
+def _decay(machine: Machine, rows: IntArray) -> None:
+    """Exponential decay of the five DPIs; while its pulse lasts, a synapse goes towards full scale instead."""
     current = rows[:, words.I_SYN : words.I_AHP + 1]
     fraction = rows[:, words.DECAY : words.DECAY_AHP + 1]
-    current -= (current * fraction + dither) >> words.FRACTION_BITS
+    left = current - ((current * fraction + machine.dither) >> words.FRACTION_BITS)
+    if machine.finite_pulses:
+        pulse, synapses = rows[:, words.PULSE : words.PULSE + 4], slice(0, 4)
+        full = rows[:, words.FULL : words.FULL + 4]
+        gap = full - current[:, synapses]
+        charged = current[:, synapses] + ((fraction[:, synapses] * gap + machine.dither) >> words.FRACTION_BITS)
+        left[:, synapses] = np.where(pulse > 0, charged, left[:, synapses])
+        pulse[...] = np.maximum(0, pulse - 1)
+    current[...] = left
 
 
 def _reached(machine: Machine, spikes: IntArray) -> Int32Array:

@@ -26,12 +26,12 @@ DITHER_STEP = 10368889
 #: Synapse rows, in this order, by the effect that the chip model names.
 EFFECTS = ("excitatory", "gated", "shunting", "subtractive")
 
-# State rows.
-V, REFRACTORY, I_SYN, I_AHP = 0, 1, 2, 6
+# State rows. PULSE: steps that the pulse of each synapse type still lasts (finite-pulse model only).
+V, REFRACTORY, I_SYN, I_AHP, PULSE = 0, 1, 2, 6, 7
+STATE_ROWS = 11
 # Parameter rows.
-V_SPIKE, REFRACTORY_STEPS, LEAK, DC = 7, 8, 9, 10
-JUMP, JUMP_AHP, FULL, FULL_AHP, DECAY, DECAY_AHP = 11, 15, 16, 20, 21, 25
+V_SPIKE, REFRACTORY_STEPS, LEAK, DC, PULSE_STEPS = 11, 12, 13, 14, 15
+JUMP, JUMP_AHP, FULL, FULL_AHP, DECAY, DECAY_AHP = 16, 20, 21, 25, 26, 30
 # Scratch rows: the jump fractions summed in this step, and the table values of this step.
-SUM, H, FEEDBACK, GATE = 26, 30, 31, 32
-ROWS = 33
-STATE_ROWS = 7
+SUM, H, FEEDBACK, GATE = 31, 35, 36, 37
+ROWS = 38
