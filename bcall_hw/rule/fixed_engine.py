@@ -49,7 +49,7 @@ class FixedPointEngine(SynapseEngine):
         if implementation not in ("numba", "numpy"):
             raise InvalidValue("no such implementation", where="FixedPointEngine", used=implementation, limit="numba or numpy")
         self.dt_us, self._implementation = dt_us, implementation
-        self.rule: FixedPointRule = fixed_point_rule(parameters, dt_us * 1e-6, trace_bits, weight_bits)
+        self.rule: FixedPointRule = fixed_point_rule(parameters, dt_us / 1e6, trace_bits, weight_bits)
         super().__init__(parameters, sources, n_sources, w_hid)
 
     def _start(self, w_hid: FloatArray) -> None:
@@ -68,7 +68,7 @@ class FixedPointEngine(SynapseEngine):
     @property
     def time_s(self) -> float:
         """Time that has passed since the start (s)."""
-        return self._steps * self.dt_us * 1e-6
+        return self._steps * (self.dt_us / 1e6)
 
     def _is_on(self) -> BoolArray:
         return np.asarray(self._w_hid > self.rule.theta_w)

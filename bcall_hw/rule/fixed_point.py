@@ -88,8 +88,8 @@ def fixed_point_rule(p: RuleParameters, dt_s: float, trace_bits: int, weight_bit
     trace, weight, drift_one = float(1 << trace_bits), float(1 << weight_bits), float(1 << (weight_bits + DRIFT_BITS))
     return FixedPointRule(
         trace_bits, weight_bits,
-        _trace(p.a_i, p.tau_i_s, dt_s, trace), _trace(p.a_j, p.tau_j_s, dt_s, trace),
-        _trace(stop.a, stop.tau_s, dt_s, trace) if stop else TraceWords(0, 0, LARGEST_BITS),
+        _trace("x_i", p.a_i, p.tau_i_s, dt_s, trace), _trace("x_j", p.a_j, p.tau_j_s, dt_s, trace),
+        _trace("x_s", stop.a, stop.tau_s, dt_s, trace) if stop else TraceWords(0, 0, LARGEST_BITS),
         _rounded(p.theta_i * trace), _rounded(p.theta_j * trace),
         _rounded(p.c_p * weight), -_rounded(-p.c_d1 * weight), -_rounded(-p.c_d2 * weight), _rounded(p.theta_w * weight),
         _rounded(slopes[0] * drift_one), _rounded(slopes[1] * drift_one),
@@ -103,9 +103,14 @@ def _rounded(value: float) -> int:
     return floor(value + 0.5)
 
 
-def _trace(a: float, tau_s: float, dt_s: float, one: float) -> TraceWords:
+def _trace(name: str, a: float, tau_s: float, dt_s: float, one: float) -> TraceWords:
     d = 1.0 - float(portable_math.exp(-dt_s / tau_s))
     shift = 31
     while shift < 62 and d * float(1 << (shift + 1)) < float(1 << 31):
         shift += 1
-    return TraceWords(_rounded(a * one), min(_rounded(d * float(1 << shift)), (1 << 31) - 1), shift)
+    words = TraceWords(_rounded(a * one), min(_rounded(d * float(1 << shift)), (1 << 31) - 1), shift)
+    for what, value, word in (("jump", a, words.jump), ("decay in a step", d, words.decay)):
+        if word == 0:
+            where, fix = f"fixed-point rule, {name}: {what}", "Take more bits or a longer step."
+            raise InvalidValue("is too small for its word", where=where, used=value, fix=fix)
+    return words

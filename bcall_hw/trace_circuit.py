@@ -1,0 +1,206 @@
+"""A calcium trace on a DPI synapse: (tau, a) to and from leak current and pulse width, and what one core can hold.
+
+While its pulse lasts the DPI goes towards full scale with tau, so a pulse of width T moves x = I / I_max towards 1 by
+a = 1 - exp(-T / tau) (Bartolozzi and Indiveri 2007; Chicca et al. 2014, for currents well above the gain current I_g).
+The pulse width is one bias for a whole core, tau one bias for each synapse type of a core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import exp, log1p
+from typing import cast
+
+import numpy as np
+
+from bcall_hw import circuits
+from bcall_hw.arrays import FloatArray
+from bcall_hw.calibration import Calibration, Circuit, current_range_a, nearest_code
+from bcall_hw.chip_model import BiasCode, ChipModel
+from bcall_hw.errors import CurrentOutOfRange, InvalidValue, PlacementFull
+from bcall_hw.rule.calcium_trace import poisson_mean
+from bcall_hw.rule.parameters import RuleParameters
+
+
+@dataclass(frozen=True)
+class TraceTarget:
+    """A bounded trace that is wanted: time constant (s) and jump, 0 < a < 1 on a circuit."""
+
+    tau_s: float
+    a: float
+
+
+@dataclass(frozen=True)
+class TraceOnCircuit:
+    """A trace as a core holds it.
+
+    Attributes:
+        name: of the trace.
+        target: what was asked.
+        circuit: the synapse type whose DPI it is.
+        tau_code, pulse_code: the bias codes; `pulse_code` is the core's.
+        tau_s, pulse_s: what they nominally give (s).
+    """
+
+    name: str
+    target: TraceTarget
+    circuit: Circuit
+    tau_code: BiasCode
+    pulse_code: BiasCode
+    tau_s: float
+    pulse_s: float
+
+    @property
+    def a(self) -> float:
+        """The jump that it has in the ideal-pulse model."""
+        return jump(self.tau_s, self.pulse_s)
+
+    @property
+    def tau_error(self) -> float:
+        """Relative error of the time constant."""
+        return self.tau_s / self.target.tau_s - 1.0
+
+    @property
+    def a_error(self) -> float:
+        """Relative error of the jump."""
+        return self.a / self.target.a - 1.0
+
+    def mean_error(self, rate_hz: float, finite: bool = False) -> float:
+        """Relative error of the mean under Poisson spikes against the ideal trace, with ideal or with finite pulses."""
+        mean = finite_pulse_mean(rate_hz, self.pulse_s) if finite else poisson_mean(self.a, rate_hz, self.tau_s)
+        return mean / poisson_mean(self.target.a, rate_hz, self.target.tau_s) - 1.0
+
+
+def rule_traces(parameters: RuleParameters) -> dict[str, TraceTarget]:
+    """The traces of a rule: x_i, x_j, and x_s where there is stop-learning."""
+    traces = {"x_i": TraceTarget(parameters.tau_i_s, parameters.a_i), "x_j": TraceTarget(parameters.tau_j_s, parameters.a_j)}
+    stop = parameters.stop_learning
+    return traces | ({"x_s": TraceTarget(stop.tau_s, stop.a)} if stop else {})
+
+
+def jump(tau_s: float, pulse_s: float) -> float:
+    """The jump a = 1 - exp(-T / tau) that a pulse of `pulse_s` gives."""
+    return 1.0 - exp(-pulse_s / tau_s)
+
+
+def pulse_width_s(tau_s: float, a: float) -> float:
+    """The pulse width T = -tau ln(1 - a) that gives the jump a: inverse of `jump` (s).
+
+    Raises:
+        InvalidValue: a is not between 0 and 1; a = 1 needs an endless pulse.
+    """
+    if not 0.0 < a < 1.0:
+        fix = "Take an a below 1; `largest_jump` says which one the pulse bias can hold." if a == 1.0 else ""
+        what = "a = 1 needs an endless pulse" if a == 1.0 else "the jump of a trace lies between 0 and 1"
+        raise InvalidValue(what, where="trace on a circuit, a", used=a, limit="0 < a < 1", fix=fix)
+    return -tau_s * log1p(-a)
+
+
+def finite_pulse_mean(rate_hz: float, pulse_s: float) -> float:
+    """Mean of the trace under Poisson spikes when pulses last and restart: the share of time in a pulse, 1 - exp(-r T)."""
+    return 1.0 - exp(-rate_hz * pulse_s)
+
+
+def retrigger_error(rate_hz: float, tau_s: float, a: float) -> float:
+    """How much finite pulses raise the Poisson mean of an ideal trace (relative), from the two closed forms."""
+    return finite_pulse_mean(rate_hz, pulse_width_s(tau_s, a)) / poisson_mean(a, rate_hz, tau_s) - 1.0
+
+
+def leak_current_a(chip: ChipModel, calibration: Calibration, circuit: Circuit, tau_s: float) -> float:
+    """The leak current I_tau = C U_T / (kappa tau) of a DPI (A); its own inverse: a current in gives the time constant."""
+    return circuits.thermal_charge_c(chip, calibration.capacitance_f(chip, circuit)) / tau_s
+
+
+def pulse_current_a(chip: ChipModel, calibration: Calibration, pulse_s: float) -> float:
+    """The pulse-width current I = C V_th / T (A); its own inverse: a current in gives the width."""
+    return circuits.switching_charge_c(chip, calibration.capacitance_f(chip, "pulse")) / pulse_s
+
+
+def largest_jump(chip: ChipModel, calibration: Calibration, tau_s: float) -> float:
+    """The largest jump that the longest pulse of the chip gives a trace of `tau_s`."""
+    return jump(tau_s, pulse_current_a(chip, calibration, current_range_a(chip)[0]))
+
+
+def on_one_core(
+    traces: Mapping[str, TraceTarget],
+    chip: ChipModel,
+    calibration: Calibration,
+    synapses: Sequence[Circuit] | None = None,
+) -> list[TraceOnCircuit]:
+    """Put several traces on one core: each on a DPI of its own, all with one pulse width.
+
+    Of all codes of the pulse width the one with the smallest worst relative error of a is taken.
+
+    Args:
+        traces: by name.
+        synapses: which synapse type holds which trace, in order; the chip's own order if absent.
+
+    Raises:
+        PlacementFull: more traces than DPIs.
+        InvalidValue: a = 1, or another jump that no pulse gives.
+        CurrentOutOfRange: a time constant or pulse width beyond the chip's codes, named with the trace.
+    """
+    names = list(traces)
+    free: list[Circuit] = list(synapses or [cast(Circuit, t.name) for t in chip.synapse_types])
+    if len(names) > len(free):
+        what, fix = "more traces than the DPIs of a neuron", "Spread them over several cores."
+        raise PlacementFull(what, where="core", used=len(names), limit=len(free), fix=fix)
+    held = []
+    for name, circuit in zip(names, free, strict=False):
+        wanted_a = leak_current_a(chip, calibration, circuit, traces[name].tau_s)
+        code, current = nearest_code(chip, wanted_a, f"trace {name}: tau ({circuit})")
+        held.append((circuit, code, leak_current_a(chip, calibration, circuit, current)))
+    pulse_code, pulse_s = _common_pulse(traces, [tau for _, _, tau in held], chip, calibration)
+    return [
+        TraceOnCircuit(name, traces[name], circuit, code, pulse_code, tau, pulse_s)
+        for name, (circuit, code, tau) in zip(names, held, strict=True)
+    ]
+
+
+def _common_pulse(
+    traces: Mapping[str, TraceTarget], taus_s: Sequence[float], chip: ChipModel, calibration: Calibration
+) -> tuple[BiasCode, float]:
+    currents, codes = chip.sorted_codes
+    width: FloatArray = circuits.switching_charge_c(chip, calibration.capacitance_f(chip, "pulse")) / currents
+    wanted = {name: pulse_width_s(t.tau_s, t.a) for name, t in traces.items()}
+    for name, pulse_s in wanted.items():
+        if not width.min() <= pulse_s <= width.max():
+            limit, at_most = f"{width.min():.4g} to {width.max():.4g} s", largest_jump(chip, calibration, traces[name].tau_s)
+            fix = f"With this tau the largest a is {at_most:.4g}."
+            raise CurrentOutOfRange("no code gives this pulse width", where=f"trace {name}", used=f"{pulse_s:.4g} s",
+                                    limit=limit, fix=fix)  # fmt: skip
+    errors = [np.abs(-np.expm1(-width / tau) / t.a - 1.0) for tau, t in zip(taus_s, traces.values(), strict=True)]
+    best = int(np.argmin(np.max(errors, axis=0)))
+    coarse, fine = (int(c) for c in codes[best])
+    return BiasCode(coarse=coarse, fine=fine), float(width[best])
+
+
+def cores_for(
+    traces: Mapping[str, TraceTarget], chip: ChipModel, calibration: Calibration, tolerance: float = 0.03
+) -> list[list[TraceOnCircuit]]:
+    """Spread traces over as few cores as keep every |error of a| within `tolerance`, in order of their pulse widths.
+
+    Raises:
+        As `on_one_core`; InvalidValue: a trace that misses the tolerance even alone.
+    """
+    ordered = sorted(traces, key=lambda name: pulse_width_s(traces[name].tau_s, traces[name].a))
+    cores: list[list[TraceOnCircuit]] = []
+    group: dict[str, TraceTarget] = {}
+    for name in ordered:
+        wider = group | {name: traces[name]}
+        if group and (len(wider) > len(chip.synapse_types) or _worst(on_one_core(wider, chip, calibration)) > tolerance):
+            cores.append(on_one_core(group, chip, calibration))
+            wider = {name: traces[name]}
+        group = wider
+    if group:
+        cores.append(on_one_core(group, chip, calibration))
+    for core in cores:
+        if _worst(core) > tolerance:
+            where, used = f"trace {core[0].name}", f"error of a {_worst(core):.2%}"
+            raise InvalidValue("no code is near enough", where=where, used=used, limit=f"{tolerance:.2%}")
+    return cores
+
+
+def _worst(core: Sequence[TraceOnCircuit]) -> float:
+    return max(abs(held.a_error) for held in core)
