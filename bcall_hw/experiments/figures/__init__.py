@@ -1,0 +1,1 @@
+"""The paper's figures as checks of the rule: numbers, pictures, and what each shows."""
