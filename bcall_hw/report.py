@@ -60,6 +60,15 @@ class Page:
             f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'
         )
 
+    def picture(self, source: str, caption: str) -> None:
+        """A picture that lies beside the page."""
+        text = html.escape(caption)
+        self._parts.append(f'<figure><img alt="{text}" src="{html.escape(source)}"></figure>')
+
+    def items(self, texts: Sequence[str]) -> None:
+        """A list of short texts."""
+        self._parts.append("<ul>" + "".join(f"<li>{html.escape(text)}</li>" for text in texts) + "</ul>")
+
     def save(self, path: Path) -> None:
         """Write the page."""
         body = "\n".join(self._parts)

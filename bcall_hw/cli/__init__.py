@@ -1,27 +1,36 @@
-"""The command line: bcall-hw demo | map | learn | deploy | emulate | doctor."""
+"""The command line: bcall-hw demo | map | learn | deploy | emulate | figures | doctor."""
 
 from __future__ import annotations
 
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from typer.core import TyperGroup
 
 from bcall_hw import __version__
 from bcall_hw.backend.emulator.words import DEFAULT_STEP_US
 from bcall_hw.chip_model import DEFAULT_CHIP
-from bcall_hw.cli import show
-from bcall_hw.errors import BcallError, FileProblem, InvalidValue, NetworkDoesNotFit
+from bcall_hw.cli import figures, show
+from bcall_hw.cli.shared import (
+    AsJson,
+    Chip,
+    DataOption,
+    Implementation,
+    Mismatch,
+    Resume,
+    Seed,
+    StepUs,
+    Variant,
+    app,
+    notes,
+    progress_bars,
+)  # fmt: skip
+from bcall_hw.errors import FileProblem, InvalidValue, NetworkDoesNotFit
 from bcall_hw.files import folder_of_one_run
 
 if TYPE_CHECKING:
@@ -30,38 +39,6 @@ if TYPE_CHECKING:
     from bcall_hw.experiments.classifier import ClassifierSettings
     from bcall_hw.mapper import MappedNetwork
     from bcall_hw.mapping import BiasChoice
-
-
-class Commands(TyperGroup):
-    """Our errors become one line and exit code 2, Ctrl-C exit code 130."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the chosen command."""
-        try:
-            return super().invoke(ctx)
-        except BcallError as problem:
-            if "--json" in sys.argv:
-                print(json.dumps(problem.as_dict()))
-            notes.print(f"[bold red]error[/] {type(problem).__name__}:", end=" ")
-            notes.print(str(problem), markup=False, highlight=False, soft_wrap=True)
-            raise SystemExit(2) from None
-        except KeyboardInterrupt:
-            notes.print("interrupted; the last checkpoint, if there is one, is intact: go on with --resume")
-            raise SystemExit(130) from None
-
-
-app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-notes = Console(stderr=True)
-
-Seed = Annotated[int, typer.Option(help="Seed of board, network and spike trains.", min=0, max=2**63 - 1)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
-Implementation = Annotated[str, typer.Option(help="numba (fast) or numpy (the oracle, same bits).")]
-StepUs = Annotated[int, typer.Option("--dt-us", help="Time step of the emulator (us).")]
-Mismatch = Annotated[float, typer.Option("--mismatch-cv", help="Coefficient of variation of the board's mismatch.")]
-DataOption = Annotated[str, typer.Option("--data", help='"digits", a folder with the four MNIST files, or an .npz file.')]
-Variant = Annotated[str, typer.Option(help="error-triggered or pure.")]
-Chip = Annotated[str, typer.Option(help="Chip model.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")]
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
@@ -125,7 +102,7 @@ def demo(
 
     other = "pure" if variant == "error-triggered" else "error-triggered"
     settings, beside = settings_for(variant), None if alone else settings_for(other)
-    with folder_of_one_run(out), _progress(as_json) as report:
+    with folder_of_one_run(out), progress_bars(as_json) as report:
         result = run_demo(
             settings, load_dataset(data), seed, out, mismatch_cv, implementation, dt_us,
             beside=beside, resume=resume, report=report, chip_name=chip,
@@ -169,7 +146,7 @@ def learn(
     mapped = map_classifier(settings, dataset, load_chip(chip), seed)
     opened = _open(backend, seed, mismatch_cv, implementation, dt_us, mapped.config)
     try:
-        with folder_of_one_run(out), _progress(as_json) as report:
+        with folder_of_one_run(out), progress_bars(as_json) as report:
             run, _, result = learn_classifier(settings, dataset, seed, out, opened, mapped, resume, report)
             mapped.network.save(out / "network.json")
             run.loop.config.save(out / "config.h5")
@@ -300,6 +277,9 @@ def doctor(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
+app.command("figures")(figures.figures)
+
+
 # Helpers -------------------------------------------------------------------------------------------------------------
 
 
@@ -356,21 +336,6 @@ def _open(address: str, seed: int, mismatch_cv: float, implementation: str, dt_u
     profile = BoardProfile(seed=seed, mismatch_cv=mismatch_cv)
     board: dict[str, Any] = {"chip": config.chip, "chips": config.chips, "profile": profile}
     return open_backend(address, implementation=implementation, dt_us=dt_us, **board)
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """Progress bars on standard error, one per part of the work."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=notes, disable=quiet and not notes.is_terminal) as progress:
-        tasks: dict[str, Any] = {}
-
-        def report(what: str, done: int, total: int) -> None:
-            if what not in tasks or progress.tasks[tasks[what]].finished:
-                tasks[what] = progress.add_task(what, total=total)
-            progress.update(tasks[what], completed=done)
-
-        yield report
 
 
 def _choice(core: tuple[int, int], choice: BiasChoice) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +132,12 @@ def doctor(found: Mapping[str, Any]) -> None:
     console.print(table)
     for problem in found["problems"]:
         console.print(f"problem: {problem['what']}. {problem['fix']}", highlight=False, markup=False)
+
+
+def checks(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """What a figure was asked, and what was found."""
+    table = Table("asked", "wanted", "found", "holds", title=escape(title))
+    words = {True: "yes", False: "[bold red]NO[/]", None: "-"}
+    for row in rows:
+        table.add_row(*(escape(row[k]) for k in ("what", "wanted", "found")), words[row["met"]])
+    console.print(table)

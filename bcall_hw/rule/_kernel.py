@@ -138,6 +138,9 @@ def advance_float(  # type: ignore[no-untyped-def]
         row_sources = sources[j]
         distinct, n_events = _chain(row_sources, n_sources, source_start, head, following)
         current[:] = first
+        straight = True  # slot k listens to source k: one stretch of memory
+        for k in range(n_slots):
+            straight &= row_sources[k] == k
         my_t, my_id, my_after, my_grown = pre_t, pre_id, after, grown
         if distinct * SPARSE < n_sources:
             events = _heard(row_sources, n_sources, source_start, source_events, head, n_events)
@@ -146,11 +149,12 @@ def advance_float(  # type: ignore[no-untyped-def]
             for at in range(n_events):
                 e = events[at]
                 my_t[at], my_id[at], my_after[at], my_grown[at] = pre_t[e], pre_id[e], after[e], grown[e]
-        n_events = my_t.shape[0]
-        at = 0
+        row, row_t = w_hid[j], t_w[j]
+        at, filled = 0, 0
         for p in range(post_start[j], post_start[j + 1] + 1):
             last = p == post_start[j + 1]
             now = np.inf if last else post_t[post_events[p]]
+            end = at + int(np.searchsorted(my_t[at:], now, side="right"))
             # Pre spikes act between these two times, exclusively: x_j > theta_j and the gate is open.
             opens, closes = -np.inf, -np.inf
             if learn[j] and x_j[j] > theta_j:
@@ -162,23 +166,17 @@ def advance_float(  # type: ignore[no-untyped-def]
                         closes = -np.inf
                     elif lo > 0.0:
                         closes = min(closes, t_j[j] + tau_s * log(x_s[j] / lo))
-            while at < n_events and my_t[at] <= opens and my_t[at] <= now:
-                current[my_id[at]] = my_grown[at]
-                at += 1
-            while at < n_events and my_t[at] < closes and my_t[at] <= now:
-                when, s = my_t[at], my_id[at]
-                k = head[s]
-                while k >= 0:
-                    w, since = w_hid[j, k], when - t_w[j, k]
-                    risen, fallen = min(1.0, w + since * up), max(0.0, w - since * down)
-                    w_hid[j, k] = min(1.0, max(0.0, (risen if w > theta_w else fallen) + c_d1))
-                    t_w[j, k] = when
-                    k = following[k]
-                current[s] = my_grown[at]
-                at += 1
-            while at < n_events and my_t[at] <= now:
-                current[my_id[at]] = my_grown[at]
-                at += 1
+            if closes > opens:
+                begin = at + np.searchsorted(my_t[at:end], opens, side="right")
+                for e in range(begin, begin + np.searchsorted(my_t[begin:end], closes, side="left")):
+                    when, k = my_t[e], head[np.uint64(my_id[e])]
+                    while k >= 0:
+                        slot = np.uint64(k)  # an unsigned index needs no check for a negative one
+                        w, since = row[slot], when - row_t[slot]
+                        drifted = min(1.0, max(0.0, w + since * (up if w > theta_w else -down)))
+                        row[slot], row_t[slot] = max(0.0, drifted + c_d1), when
+                        k = following[slot]
+            at = end
             if last:
                 break
             dt = now - t_j[j]
@@ -189,9 +187,16 @@ def advance_float(  # type: ignore[no-untyped-def]
                 x_s[j] += a_s * (1.0 - x_s[j])
                 is_open = lo < x_s[j] < hi
             if learn[j] and is_open:
+                for e in range(filled, at):
+                    current[np.uint64(my_id[e])] = my_grown[e]
+                filled = at
                 fade = exp(-(now - start_s) / tau_i)
-                for k in range(n_slots):
-                    x_row[k] = current[sources[j, k]] * fade
+                if straight:
+                    for k in range(n_slots):
+                        x_row[k] = current[k] * fade
+                else:
+                    for k in range(n_slots):
+                        x_row[k] = current[row_sources[k]] * fade
                 tied = at - 1
                 while tied >= 0 and my_t[tied] == now:  # pre spikes of this very moment: their trace to the last bit
                     tied -= 1
@@ -200,15 +205,14 @@ def advance_float(  # type: ignore[no-untyped-def]
                     while k >= 0:
                         x_row[k] = my_after[e]
                         k = following[k]
-                row, row_t = w_hid[j], t_w[j]
                 for k in range(n_slots):
                     x, w, since = x_row[k], row[k], now - row_t[k]
                     depress = (x < theta_i) & ((x > 0.0) | (not gate_silent))
                     change = c_p * x + (c_d2 if depress else 0.0)
-                    risen, fallen = min(1.0, w + since * up), max(0.0, w - since * down)
-                    moved = min(1.0, max(0.0, (risen if w > theta_w else fallen) + change))
-                    row[k] = moved if sources[j, k] < n_sources else w
-                    row_t[k] = now if sources[j, k] < n_sources else row_t[k]
+                    drifted = min(1.0, max(0.0, w + since * (up if w > theta_w else -down)))
+                    moved = min(1.0, max(0.0, drifted + change))
+                    used = row_sources[k] < n_sources
+                    row[k], row_t[k] = moved if used else w, now if used else row_t[k]
             x_j[j] *= exp(-dt / tau_j)
             x_j[j] += a_j * (1.0 - x_j[j])
         for k in range(n_slots):

@@ -98,11 +98,7 @@ class Emulator:
         old, machine = self._config, self._machine
         finite = self._pulses == "finite"
         same_analog = machine is not None and config.biases is old.biases and config.tau2 is old.tau2
-        parameters = (
-            machine.parameters
-            if machine and same_analog
-            else decode(config, self._factors, self.dt_us, finite)
-        )
+        parameters = machine.parameters if machine and same_analog else decode(config, self._factors, self.dt_us, finite)
         listeners = machine.listeners if machine and config.cam is old.cam else routing.listeners(config)
         routes = machine.destinations if machine and config.sram is old.sram else routing.destinations(config)
         if machine is None:

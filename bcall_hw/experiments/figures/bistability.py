@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bcall_hw.errors import InvalidValue
 from bcall_hw.experiments.figures import drawing
 from bcall_hw.experiments.figures.curves import Check, FigureData, Report, curve
 from bcall_hw.experiments.figures.forms import CLOSED, FIXED, FLOAT
@@ -27,8 +28,8 @@ def compute(settings: FigureSettings, report: Report) -> FigureData:
     data = FigureData("bistability", "Drift of untouched hidden weights", settings.preset)
     drift = settings.rule.bistability
     if drift is None:
-        data.notes.append("This preset has no bistability: nothing drifts.")
-        return data
+        where, fix = "figure bistability", "Take another preset."
+        raise InvalidValue("this preset has no bistability: nothing drifts", where=where, used=settings.preset, fix=fix)
     rule, longest = settings.rule, 0.6 * drift.tau_w_s / min(drift.alpha or 1.0, drift.beta or 1.0)
     times = np.rint(np.linspace(0, longest, _POINTS) * 1e6 / settings.dt_us) * settings.dt_us * 1e-6
     weights, table = np.array([STARTS]), np.zeros((1, len(STARTS)), dtype=np.int64)

@@ -23,6 +23,10 @@ STYLES: dict[str, dict[str, Any]] = {
 }
 
 
+#: Where a form that is drawn as points elsewhere is a course over time.
+SOLID: dict[str, dict[str, Any]] = {EMULATED: {"marker": "none", "linestyle": "-", "linewidth": 2.5, "zorder": 2}}
+
+
 def panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     """An empty figure (inch) with its axes, row by row."""
     from matplotlib.figure import Figure
@@ -50,10 +54,16 @@ def forms(axes: Axes, data: FigureData, check: str, scale: float = 1.0, x_scale:
         line(axes, found, scale=scale, x_scale=x_scale, **style)
 
 
-def legend(axes: Axes, data: FigureData, check: str, **where: Any) -> None:
+def legend(axes: Axes, data: FigureData, check: str, solid: bool = False, **where: Any) -> None:
     """The legend of the forms that a check has."""
     from matplotlib.lines import Line2D
 
     present = [f for f in STYLES if any(c.form == f for c in data.forms(check))]
-    handles = [Line2D([], [], label=LABELS[f] + (" (mean, sd)" if f == MISMATCHED else ""), **STYLES[f]) for f in present]
+    banded = {c.form for c in data.forms(check) if c.sd is not None}
+    handles = [
+        Line2D(
+            [], [], label=LABELS[f] + (" (mean, sd)" if f in banded else ""), **STYLES[f] | (SOLID if solid else {}).get(f, {})
+        )
+        for f in present
+    ]
     axes.legend(handles=handles, fontsize=8, frameon=False, **where)

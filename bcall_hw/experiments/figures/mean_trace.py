@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 JUMPS = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 RATES_HZ = np.array([5.0, 10, 20, 40, 60, 80, 100])
 _WARM_S, _SPAN_S = 0.5, 11.0  # of the mean traces: first filled, then averaged
-_SAMPLE_STEPS = 20
+_SAMPLE_STEPS = 50
 DRIFT_HZ = np.round(np.geomspace(3.0, 60.0, 16), 2)
 _DRIFT_PAIRS, _DRIFT_S = 80, 12.0
 TRIAL_HZ = np.array([0.3, 0.6, 1, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 23, 26, 30, 35, 40, 45, 50, 55, 60, 70])

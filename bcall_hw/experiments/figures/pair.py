@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -96,11 +96,10 @@ def draw(data: FigureData) -> Figure:
     spikes.set_yticklabels(["post", "pre"])
     for axes, name, label in ((x_i, "x_i", "x_i"), (x_j, "x_j", "x_j"), (w, "w_hid", "w_hid")):
         for found in data.forms(f"pair-{name}"):
-            solid: dict[str, Any] = {"marker": "none", "linestyle": "-", "linewidth": 2.5, "zorder": 2}
-            drawing.line(axes, found, **(solid if found.form == EMULATED else {}))
+            drawing.line(axes, found, **drawing.SOLID.get(found.form, {}))
         axes.set(ylabel=label, xlim=(0, _DURATION_S * 1e3))
     for axes, theta in ((x_i, data.settings["theta_i"]), (x_j, data.settings["theta_j"])):
         axes.axhline(theta, color="0.6", linewidth=0.7, linestyle="--")
     w.set(xlabel="time (ms)")
-    drawing.legend(x_i, data, "pair-x_i", loc="upper right", ncols=4)
+    drawing.legend(x_i, data, "pair-x_i", solid=True, loc="lower left", bbox_to_anchor=(0, 1), ncols=5)
     return figure

@@ -35,7 +35,7 @@ def compute(settings: FigureSettings, report: Report) -> FigureData:
         rates_hz=RATES_HZ.tolist(), emulated_rates_hz=_EMULATED_HZ.tolist(),
     )  # fmt: skip
     data.notes = [
-        "map-ORDER-preRATEHz: mean change of w_hid against the post rate; w_hid begins at 0.5; stop-learning and drift are off.",
+        "map-ORDER-preRATEHz: mean change of w_hid against the post rate, from w_hid = 0.5; no stop-learning, no drift.",
         f"Order: the slower train is the faster one thinned and shifted by {_SHIFT_S * 1e3:g} ms; in pre-post pre leads.",
         "inferred: the rates and the way in which order is made. The shares of positive cells depend on the choice of rates.",
         f"Emulated: {_EMULATED_HZ.size} x {_EMULATED_HZ.size} rates, {_EMULATED_TRIALS} trials each.",

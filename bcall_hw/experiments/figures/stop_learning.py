@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bcall_hw.arrays import FloatArray, IntArray
-from bcall_hw.errors import BcallError
+from bcall_hw.errors import BcallError, InvalidValue
 from bcall_hw.experiments.figures import drawing, trains
 from bcall_hw.experiments.figures.curves import Check, FigureData, Report, curve
 from bcall_hw.experiments.figures.emulated import changes_from_readings, emulated_readings
@@ -35,8 +35,10 @@ def compute(settings: FigureSettings, report: Report) -> FigureData:
     data = FigureData("stop-learning", "The stop-learning window", settings.preset)
     stop = settings.rule.stop_learning
     if stop is None:
-        data.notes.append("This preset has no stop-learning: the window is always open.")
-        return data
+        where, fix = "figure stop-learning", "Take another preset."
+        raise InvalidValue(
+            "this preset has no stop-learning: the window is always open", where=where, used=settings.preset, fix=fix
+        )
     rule = settings.rule.model_copy(update={"bistability": None})
     copies = settings.pairs_of_a_board // RATES_HZ.size
     warm_s = float(np.ceil(_WARM_TAU * stop.tau_s * 10) / 10)
@@ -136,5 +138,5 @@ def draw(data: FigureData) -> Figure:
     gain.set(
         title="change of w_hid, pre 75 Hz (pale: without the gate)", xlabel="post rate (Hz)", ylabel="change per second (1/s)"
     )
-    drawing.legend(opened, data, "open", loc="lower center")
+    drawing.legend(gain, data, "open", loc="upper left")
     return figure

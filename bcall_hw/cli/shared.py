@@ -1,0 +1,63 @@
+"""What the commands share: the application, its options, errors as one line, progress bars."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typer.core import TyperGroup
+
+from bcall_hw.errors import BcallError
+
+
+class Commands(TyperGroup):
+    """Our errors become one line and exit code 2, Ctrl-C exit code 130."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the chosen command."""
+        try:
+            return super().invoke(ctx)
+        except BcallError as problem:
+            if "--json" in sys.argv:
+                print(json.dumps(problem.as_dict()))
+            notes.print(f"[bold red]error[/] {type(problem).__name__}:", end=" ")
+            notes.print(str(problem), markup=False, highlight=False, soft_wrap=True)
+            raise SystemExit(2) from None
+        except KeyboardInterrupt:
+            notes.print("interrupted; the last checkpoint, if there is one, is intact: go on with --resume")
+            raise SystemExit(130) from None
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+notes = Console(stderr=True)
+
+Seed = Annotated[int, typer.Option(help="Seed of board, network and spike trains.", min=0, max=2**63 - 1)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+Implementation = Annotated[str, typer.Option(help="numba (fast) or numpy (the oracle, same bits).")]
+StepUs = Annotated[int, typer.Option("--dt-us", help="Time step of the emulator (us).")]
+Mismatch = Annotated[float, typer.Option("--mismatch-cv", help="Coefficient of variation of the board's mismatch.")]
+DataOption = Annotated[str, typer.Option("--data", help='"digits", a folder with the four MNIST files, or an .npz file.')]
+Variant = Annotated[str, typer.Option(help="error-triggered or pure.")]
+Chip = Annotated[str, typer.Option(help="Chip model.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")]
+
+
+@contextmanager
+def progress_bars(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """Progress bars on standard error, one per part of the work."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=notes, disable=quiet and not notes.is_terminal) as progress:
+        tasks: dict[str, Any] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks or progress.tasks[tasks[what]].finished:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done)
+
+        yield report

@@ -1,0 +1,195 @@
+"""Making figures: numbers to JSON, pictures to PNG and SVG, and one gallery page of all that lie in a folder."""
+
+from __future__ import annotations
+
+import html
+import io
+import os
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from importlib import import_module
+from multiprocessing import active_children, get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from bcall_hw import __version__, files
+from bcall_hw.errors import BackendProblem, UnknownName
+from bcall_hw.experiments.figures.curves import FigureData, Report
+from bcall_hw.experiments.figures.settings import FigureSettings
+from bcall_hw.report import Page
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Modules by the name of their figure; each has `compute` and `draw`.
+FIGURES = {
+    "1": "mean_trace",
+    "2": "pair",
+    "3": "stdp_srdp",
+    "4": "rate_map",
+    "5": "linear_classifier",
+    "bistability": "bistability",
+    "stop-learning": "stop_learning",
+}
+
+
+def figure_names(wanted: str) -> list[str]:
+    """The names of the figures that a word asks for: one of them, or "all".
+
+    Raises:
+        UnknownName: with the known names.
+    """
+    if wanted == "all":
+        return list(FIGURES)
+    if wanted not in FIGURES:
+        raise UnknownName("no such figure", used=wanted, fix=f"Known: {', '.join(FIGURES)}, all")
+    return [wanted]
+
+
+def not_applicable(name: str, settings: FigureSettings, data: Path | None) -> str:
+    """Why a figure is left out when all are asked for; empty if it is not."""
+    if name == "5" and data is None:
+        return "needs the MNIST files: name their folder with --data"
+    if name == "stop-learning" and settings.rule.stop_learning is None:
+        return f"preset {settings.preset} has no stop-learning"
+    return ""
+
+
+def make_all(names: Sequence[str], settings: FigureSettings, out: Path, report: Report) -> dict[str, FigureData]:
+    """Make several figures (not 5), one process each up to the number of processors, and report how many are done.
+
+    Raises:
+        As `make`.
+    """
+    workers = min(len(names), len(os.sched_getaffinity(0)))
+    if workers < 2:
+        return {name: make(name, settings, out, report) for name in names}
+    made: dict[str, FigureData] = {}
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_leave_interrupts_to_the_parent)
+    try:
+        jobs = {pool.submit(make, name, settings, out, _silent): name for name in names}
+        report("figures", 0, len(names))
+        for job in as_completed(jobs):
+            made[jobs[job]] = job.result()
+            report("figures", len(made), len(names))
+    except BrokenProcessPool:
+        fix = "Make the figures one by one."
+        raise BackendProblem("a process ended without a result; out of memory?", where="figures", fix=fix) from None
+    finally:
+        if len(made) < len(names):
+            for child in active_children():
+                child.terminate()
+        pool.shutdown(wait=True, cancel_futures=True)
+    return {name: made[name] for name in names}
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    del what, done, total
+
+
+def make(
+    name: str, settings: FigureSettings, out: Path, report: Report, data: Path | None = None, resume: bool = False
+) -> FigureData:
+    """Compute one figure and write NAME.json, NAME.png and NAME.svg into a folder.
+
+    Args:
+        data: folder with the MNIST files, for figure 5.
+        resume: go on with what an interrupted figure 5 left.
+
+    Raises:
+        As the figure's own `compute`; FileProblem: the folder cannot be written.
+    """
+    module: Any = import_module(f"bcall_hw.experiments.figures.{FIGURES[name]}")
+    if name == "5":
+        found = cast(FigureData, module.compute(settings.preset, settings.seed, out, data, resume, report))
+    else:
+        found = cast(FigureData, module.compute(settings, report))
+    draw = cast("Callable[[FigureData], Figure]", module.draw)
+    files.write_json(out / f"{name}.json", found.as_dict())
+    _write_pictures(draw(found), out / name)
+    (out / f"{name}.partial.json").unlink(missing_ok=True)
+    return found
+
+
+def _write_pictures(figure: Figure, path: Path) -> None:
+    import matplotlib
+
+    # Neither a date nor random names: the same numbers give the same file.
+    with matplotlib.rc_context({"svg.hashsalt": "bcall_hw"}):
+        for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, dpi=110, metadata=metadata)
+            files.write_bytes(path.with_name(f"{path.name}.{kind}"), buffer.getvalue())
+
+
+def read_figures(out: Path) -> list[dict[str, Any]]:
+    """The figures that lie in a folder as JSON, in the order of `FIGURES`; files of another make are left alone."""
+    found = []
+    for name in FIGURES:
+        path = out / f"{name}.json"
+        if files.is_file(path):
+            values = files.read_json(path)
+            if isinstance(values, dict) and values.get("figure") == name and "checks" in values:
+                found.append(values)
+    return found
+
+
+def write_gallery(out: Path) -> None:
+    """One page of all figures in a folder, as gallery.md and as index.html."""
+    figures = read_figures(out)
+    files.write_text(out / "gallery.md", _markdown(figures))
+    page = Page("The figures of the BCaLL rule", _LEAD)
+    for values in figures:
+        page.heading(_title(values))
+        page.picture(f"{values['figure']}.svg", values["title"])
+        page.table(["asked", "wanted", "found", "holds"], _rows(values))
+        page.items([*values["notes"], f"Settings: {_settings(values)}."])
+    page.save(out / "index.html")
+
+
+_LEAD = (
+    "Each figure answers what a caption of the paper asks, in float64, in fixed point and, where it applies, on emulated "
+    "circuits. The paper's own numbers are not known here: nothing on this page claims to reproduce its accuracies, every "
+    "choice that is not in the published equations is marked as inferred, and the emulated circuits are a model, not a chip."
+)
+
+
+def _title(values: dict[str, Any]) -> str:
+    name = values["figure"]
+    return f"{f'Figure {name}: ' if name.isdigit() else ''}{values['title']} (preset {values['preset']})"
+
+
+def _rows(values: dict[str, Any]) -> list[list[str]]:
+    words = {True: "yes", False: "NO", None: "nothing to compare with"}
+    return [[c["what"], c["wanted"], c["found"], words[c["met"]]] for c in values["checks"]]
+
+
+def _settings(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values["settings"].items())
+
+
+def _markdown(figures: Sequence[dict[str, Any]]) -> str:
+    def cell(text: str) -> str:
+        return html.escape(text, quote=False).replace("|", "\\|")
+
+    lines = ["# The figures of the BCaLL rule", "", f"Made by `bcall-hw figures`, version {__version__}.", "", _LEAD, ""]
+    for values in figures:
+        name = values["figure"]
+        lines += [
+            f"## {_title(values)}",
+            "",
+            f"![{values['title']}]({name}.png)",
+            "",
+            f"[SVG]({name}.svg) · [numbers]({name}.json)",
+            "",
+        ]
+        lines += ["| asked | wanted | found | holds |", "|---|---|---|---|"]
+        lines += ["| " + " | ".join(cell(part) for part in row) + " |" for row in _rows(values)]
+        lines += ["", *[f"- {cell(note)}" for note in values["notes"]], f"- Settings: {cell(_settings(values))}.", ""]
+    return "\n".join(lines)
