@@ -133,14 +133,17 @@ def advance_float(  # type: ignore[no-untyped-def]
     post_start, post_events = grouped(post_id, n_posts)
     current = np.empty(n_sources + 1)  # the grown traces of the sources of one post neuron, as its time goes on
     head, following = np.full(n_sources + 1, -1), np.empty(n_slots, np.int64)
-    x_row = np.empty(n_slots)
+    x_row, unused, kept = np.empty(n_slots), np.empty(n_slots, np.int64), np.empty((2, n_slots))
     for j in range(n_posts):
         row_sources = sources[j]
         distinct, n_events = _chain(row_sources, n_sources, source_start, head, following)
         current[:] = first
-        straight = True  # slot k listens to source k: one stretch of memory
+        straight, n_unused = True, 0  # straight: slot k listens to source k, so a row is one stretch of memory
         for k in range(n_slots):
             straight &= row_sources[k] == k
+            if row_sources[k] == n_sources:
+                unused[n_unused] = k
+                n_unused += 1
         my_t, my_id, my_after, my_grown = pre_t, pre_id, after, grown
         if distinct * SPARSE < n_sources:
             events = _heard(row_sources, n_sources, source_start, source_events, head, n_events)
@@ -205,14 +208,16 @@ def advance_float(  # type: ignore[no-untyped-def]
                     while k >= 0:
                         x_row[k] = my_after[e]
                         k = following[k]
+                for u in range(n_unused):  # slots without a source drift only: put back what the loop does to them
+                    kept[0, u], kept[1, u] = row[unused[u]], row_t[unused[u]]
                 for k in range(n_slots):
-                    x, w, since = x_row[k], row[k], now - row_t[k]
+                    x, w = x_row[k], row[k]
                     depress = (x < theta_i) & ((x > 0.0) | (not gate_silent))
                     change = c_p * x + (c_d2 if depress else 0.0)
-                    drifted = min(1.0, max(0.0, w + since * (up if w > theta_w else -down)))
-                    moved = min(1.0, max(0.0, drifted + change))
-                    used = row_sources[k] < n_sources
-                    row[k], row_t[k] = moved if used else w, now if used else row_t[k]
+                    drifted = min(1.0, max(0.0, w + (now - row_t[k]) * (up if w > theta_w else -down)))
+                    row[k], row_t[k] = min(1.0, max(0.0, drifted + change)), now
+                for u in range(n_unused):
+                    row[unused[u]], row_t[unused[u]] = kept[0, u], kept[1, u]
             x_j[j] *= exp(-dt / tau_j)
             x_j[j] += a_j * (1.0 - x_j[j])
         for k in range(n_slots):

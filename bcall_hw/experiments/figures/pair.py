@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _RATE_HZ, _DURATION_S, _W_START = 20.0, 1.0, 0.5
-_EVERY_US = 1000
+_EVERY_US = 2000
 
 
 def compute(settings: FigureSettings, report: Report) -> FigureData:
