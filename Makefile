@@ -1,17 +1,27 @@
 # make demo   learn and evaluate a classifier on the emulated chip; report in out/demo/report.html
+# make figures   the paper's figures as checks; page in out/figures/index.html
 # make test   lint, tests, and (where a CPython 3.10 is found) the contract tests against the real samna binary
 SHELL := /bin/sh
 VENV := .venv
 CONTRACT_VENV := .venv-contract
+BRIAN2_VENV := .venv-brian2
 PIP := -m pip install -q --disable-pip-version-check -c constraints.txt
 PYTHON := $(shell scripts/find_python any)
 PYTHON310 := $(shell scripts/find_python 3.10)
 DEMO_ARGS ?=
+FIGURES_ARGS ?=
 
-.PHONY: demo test lint test-emulator test-contract bench clean
+.PHONY: demo figures figure-5 test lint test-emulator test-contract bench bench-brian2 clean
 
 demo: $(VENV)/.core
 	$(VENV)/bin/bcall-hw demo $(DEMO_ARGS)
+
+figures: $(VENV)/.core
+	$(VENV)/bin/bcall-hw figures all $(FIGURES_ARGS)
+
+# Figure 5 needs torch and torchvision (some hundred megabytes); MNIST=FOLDER names the files, without it they are downloaded.
+figure-5: $(VENV)/.vision
+	$(VENV)/bin/bcall-hw figures 5 $(if $(MNIST),--data "$(MNIST)") $(FIGURES_ARGS)
 
 test: lint test-emulator test-contract
 
@@ -36,6 +46,11 @@ endif
 
 bench: $(VENV)/.core
 	$(VENV)/bin/python -m benchmarks.board
+	$(VENV)/bin/python -m benchmarks.plasticity
+
+# The rule beside brian2's C++ standalone, in an environment of its own; needs a C++ compiler.
+bench-brian2: $(VENV)/.core $(BRIAN2_VENV)/.ready
+	$(VENV)/bin/python -m benchmarks.plasticity --brian2-python $(BRIAN2_VENV)/bin/python
 
 $(VENV)/.core: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "CPython 3.10 or newer is needed, and none was found on PATH."; exit 1; }
@@ -47,11 +62,20 @@ $(VENV)/.test: $(VENV)/.core
 	$(VENV)/bin/python $(PIP) -e '.[test]'
 	touch $@
 
+$(VENV)/.vision: $(VENV)/.core
+	$(VENV)/bin/python $(PIP) -e '.[vision]'
+	touch $@
+
 $(CONTRACT_VENV)/.contract: pyproject.toml constraints.txt
 	$(CONTRACT_VENV)/bin/python -m pip --version >/dev/null 2>&1 || "$(PYTHON310)" -m venv --clear $(CONTRACT_VENV)
 	$(CONTRACT_VENV)/bin/python $(PIP) -e '.[contract]'
 	touch $@
 
+$(BRIAN2_VENV)/.ready: benchmarks/brian2-requirements.txt
+	$(BRIAN2_VENV)/bin/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(BRIAN2_VENV)
+	$(BRIAN2_VENV)/bin/python -m pip install -q --disable-pip-version-check -r benchmarks/brian2-requirements.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(CONTRACT_VENV) out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(CONTRACT_VENV) $(BRIAN2_VENV) out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

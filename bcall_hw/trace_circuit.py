@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log1p
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -18,17 +18,27 @@ from bcall_hw import circuits
 from bcall_hw.arrays import FloatArray
 from bcall_hw.calibration import Calibration, Circuit, current_range_a, nearest_code
 from bcall_hw.chip_model import BiasCode, ChipModel
-from bcall_hw.errors import CurrentOutOfRange, InvalidValue, PlacementFull
+from bcall_hw.errors import BcallError, CurrentOutOfRange, InvalidValue, PlacementFull
 from bcall_hw.rule.calcium_trace import poisson_mean
 from bcall_hw.rule.parameters import RuleParameters
 
 
 @dataclass(frozen=True)
 class TraceTarget:
-    """A bounded trace that is wanted: time constant (s) and jump, 0 < a < 1 on a circuit."""
+    """A bounded trace that is wanted: time constant (s) and jump, 0 < a <= 1; a circuit holds a < 1 only.
+
+    Raises:
+        InvalidValue: values that no trace has.
+    """
 
     tau_s: float
     a: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.tau_s < float("inf"):
+            raise InvalidValue("the time constant of a trace must be positive", where="trace, tau_s", used=self.tau_s)
+        if not 0.0 < self.a <= 1.0:
+            raise InvalidValue("the jump of a trace lies between 0 and 1", where="trace, a", used=self.a, limit="0 < a <= 1")
 
 
 @dataclass(frozen=True)
@@ -148,14 +158,23 @@ def on_one_core(
         raise PlacementFull(what, where="core", used=len(names), limit=len(free), fix=fix)
     held = []
     for name, circuit in zip(names, free, strict=False):
-        wanted_a = leak_current_a(chip, calibration, circuit, traces[name].tau_s)
-        code, current = nearest_code(chip, wanted_a, f"trace {name}: tau ({circuit})")
-        held.append((circuit, code, leak_current_a(chip, calibration, circuit, current)))
+        code, tau_s = _tau_code(name, traces[name].tau_s, chip, calibration, circuit)
+        held.append((circuit, code, tau_s))
     pulse_code, pulse_s = _common_pulse(traces, [tau for _, _, tau in held], chip, calibration)
     return [
         TraceOnCircuit(name, traces[name], circuit, code, pulse_code, tau, pulse_s)
         for name, (circuit, code, tau) in zip(names, held, strict=True)
     ]
+
+
+def _tau_code(name: str, tau_s: float, chip: ChipModel, calibration: Calibration, circuit: Circuit) -> tuple[BiasCode, float]:
+    longest, shortest = (leak_current_a(chip, calibration, circuit, i) for i in current_range_a(chip))
+    if not shortest <= tau_s <= longest:
+        used, limit = f"{tau_s:.4g} s", f"{shortest:.4g} to {longest:.4g} s"
+        where = f"trace {name}: tau ({circuit})"
+        raise CurrentOutOfRange("no bias code gives this time constant", where=where, used=used, limit=limit)
+    code, current = nearest_code(chip, leak_current_a(chip, calibration, circuit, tau_s), f"trace {name}: tau ({circuit})")
+    return code, leak_current_a(chip, calibration, circuit, current)
 
 
 def _common_pulse(
@@ -204,3 +223,45 @@ def cores_for(
 
 def _worst(core: Sequence[TraceOnCircuit]) -> float:
     return max(abs(held.a_error) for held in core)
+
+
+def overview(
+    traces: Mapping[str, TraceTarget], chip: ChipModel, calibration: Calibration, rate_hz: float = 50.0
+) -> list[dict[str, Any]]:
+    """What a core makes of each trace: alone with the pulse width that suits it, and beside the others with a common one.
+
+    Args:
+        traces: by name, such as `rule_traces` gives.
+        rate_hz: Poisson rate at which means are compared (Hz).
+
+    Returns:
+        One row of plain values per trace; a trace that no code can hold has a `problem` instead of errors.
+    """
+    rows: list[dict[str, Any]] = []
+    together = _held_or_problem(traces, chip, calibration)
+    for name, target in traces.items():
+        row: dict[str, Any] = {"trace": name, "tau_s": target.tau_s, "a": target.a}
+        alone = _held_or_problem({name: target}, chip, calibration)
+        if isinstance(alone, str):
+            rows.append(row | {"problem": alone})
+            continue
+        held = alone[0]
+        row |= {
+            "pulse_s": pulse_width_s(target.tau_s, target.a), "circuit": held.circuit,
+            "tau_code": held.tau_code.model_dump(), "pulse_code": held.pulse_code.model_dump(),
+            "tau_error": held.tau_error, "a_error": held.a_error,
+            "mean_error": held.mean_error(rate_hz), "finite_mean_error": held.mean_error(rate_hz, finite=True),
+        }  # fmt: skip
+        if not isinstance(together, str):
+            row["a_error_on_one_core"] = next(h.a_error for h in together if h.name == name)
+        rows.append(row)
+    return rows
+
+
+def _held_or_problem(
+    traces: Mapping[str, TraceTarget], chip: ChipModel, calibration: Calibration
+) -> list[TraceOnCircuit] | str:
+    try:
+        return on_one_core(traces, chip, calibration)
+    except BcallError as problem:
+        return str(problem)

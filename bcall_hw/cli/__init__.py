@@ -1,4 +1,4 @@
-"""The command line: bcall-hw demo | map | learn | deploy | emulate | figures | doctor."""
+"""The command line: bcall-hw demo | map | learn | deploy | emulate | figures | traces | doctor."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from bcall_hw.cli.shared import (
     DataOption,
     Implementation,
     Mismatch,
+    Pulses,
     Resume,
     Seed,
     StepUs,
@@ -240,6 +241,7 @@ def emulate(
     mismatch_cv: Mismatch = 0.2,
     implementation: Implementation = "numba",
     dt_us: StepUs = DEFAULT_STEP_US,
+    pulses: Pulses = "ideal",
     as_json: AsJson = False,
 ) -> None:
     """Run a configuration on the emulator: registers and stimulus in, spikes out."""
@@ -248,14 +250,14 @@ def emulate(
     _refuse_overwriting(out, source, stimulus)
     mapped = None if source.suffix == ".h5" else _mapped(source, chip, "0")
     config = mapped.config if mapped else _config(source, chip)
-    opened = _open("emulator", seed, mismatch_cv, implementation, dt_us, config)
+    opened = _open("emulator", seed, mismatch_cv, implementation, dt_us, config, pulses)
     try:
         recording, result = emulate_once(opened, config, mapped, stimulus, duration_s, isi_base)
     finally:
         opened.close()
     if out is not None:
         recording.save(out)
-    result |= {"seed": seed, "mismatch_cv": mismatch_cv, "dt_us": dt_us}
+    result |= {"seed": seed, "mismatch_cv": mismatch_cv, "dt_us": dt_us, "pulses": pulses}
     if as_json:
         print(json.dumps(result))
         return
@@ -278,6 +280,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 app.command("figures")(figures.figures)
+app.command("traces")(figures.traces)
 
 
 # Helpers -------------------------------------------------------------------------------------------------------------
@@ -327,14 +330,16 @@ def _config(path: Path, chip: str) -> ChipConfig:
     return _mapped(path, chip, "0").config
 
 
-def _open(address: str, seed: int, mismatch_cv: float, implementation: str, dt_us: int, config: ChipConfig) -> Backend:
+def _open(
+    address: str, seed: int, mismatch_cv: float, implementation: str, dt_us: int, config: ChipConfig, pulses: str = "ideal"
+) -> Backend:
     from bcall_hw.backend import open_backend
     from bcall_hw.backend.emulator.profile import BoardProfile
 
     if address != "emulator":
         return open_backend(address)
     profile = BoardProfile(seed=seed, mismatch_cv=mismatch_cv)
-    board: dict[str, Any] = {"chip": config.chip, "chips": config.chips, "profile": profile}
+    board: dict[str, Any] = {"chip": config.chip, "chips": config.chips, "profile": profile, "pulses": pulses}
     return open_backend(address, implementation=implementation, dt_us=dt_us, **board)
 
 

@@ -1,4 +1,4 @@
-"""bcall-hw figures: the paper's figures as checks of the rule."""
+"""bcall-hw figures and traces: the rule as checks and pictures, and what a core can hold of it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from bcall_hw.backend.emulator.words import DEFAULT_STEP_US
 from bcall_hw.chip_model import DEFAULT_CHIP
 from bcall_hw.cli import show
 from bcall_hw.cli.shared import AsJson, Chip, Mismatch, Resume, Seed, StepUs, notes, progress_bars
+from bcall_hw.errors import InvalidValue
 from bcall_hw.files import folder_of_one_run
 
 
@@ -48,6 +49,7 @@ def figures(
     with folder_of_one_run(out), progress_bars(as_json) as report:
         if len(quick) > 1:
             made |= {name: found.as_dict() for name, found in make_all(quick, settings, out, report).items()}
+            write_gallery(out)  # there to look at while figure 5 takes its minutes
         for name in (quick if len(quick) == 1 else []) + slow:
             going_on = resume and (figure != "all" or (out / f"{name}.partial.json").exists())
             made[name] = make(name, settings, out, report, data, going_on).as_dict()
@@ -67,3 +69,30 @@ def figures(
     show.console.print(
         f"{asked - failed} of {asked} checks hold; gallery: {out / 'index.html'}", soft_wrap=True, highlight=False
     )
+
+
+def traces(
+    preset: Annotated[str, typer.Option(help="Preset of the rule: D, 1.X1, 2.0, 3.0 or 4.0.")] = "D",
+    tau_s: Annotated[float | None, typer.Option(help="Time constant of one trace of your own (s), with --jump.")] = None,
+    jump: Annotated[float | None, typer.Option(help="Jump a of that trace, between 0 and 1.")] = None,
+    rate_hz: Annotated[float, typer.Option(help="Poisson rate at which means are compared (Hz).")] = 50.0,
+    chip: Chip = DEFAULT_CHIP,
+    as_json: AsJson = False,
+) -> None:
+    """Tell how well a core of the chip holds the traces of a rule: pulse width, codes, and the error of each."""
+    from bcall_hw.calibration import load_calibration
+    from bcall_hw.chip_model import load_chip
+    from bcall_hw.rule.parameters import preset as named
+    from bcall_hw.trace_circuit import TraceTarget, overview, rule_traces
+
+    if (tau_s is None) != (jump is None):
+        raise InvalidValue("a trace of your own needs both", where="--tau-s and --jump", used=(tau_s, jump))
+    if not 0.0 < rate_hz <= 1e4:
+        raise InvalidValue("impossible rate (Hz)", where="--rate-hz", used=rate_hz, limit="0 to 10,000")
+    asked = rule_traces(named(preset)) if tau_s is None or jump is None else {"own": TraceTarget(tau_s, jump)}
+    model = load_chip(chip)
+    rows = overview(asked, model, load_calibration(model), rate_hz)
+    if as_json:
+        print(json.dumps({"chip": chip, "preset": None if tau_s else preset, "rate_hz": rate_hz, "traces": rows}))
+    else:
+        show.traces(rows, rate_hz)

@@ -43,6 +43,7 @@ Implementation = Annotated[str, typer.Option(help="numba (fast) or numpy (the or
 StepUs = Annotated[int, typer.Option("--dt-us", help="Time step of the emulator (us).")]
 Mismatch = Annotated[float, typer.Option("--mismatch-cv", help="Coefficient of variation of the board's mismatch.")]
 DataOption = Annotated[str, typer.Option("--data", help='"digits", a folder with the four MNIST files, or an .npz file.')]
+Pulses = Annotated[str, typer.Option(help="ideal: an event is a jump; finite: a pulse that lasts and restarts.")]
 Variant = Annotated[str, typer.Option(help="error-triggered or pure.")]
 Chip = Annotated[str, typer.Option(help="Chip model.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")]

@@ -86,6 +86,11 @@ class FixedPointEngine(SynapseEngine):
         """The traces now: x_i per source, x_j and x_s per post neuron."""
         return {name: word / self.rule.trace_one for name, word in self.words().items() if name != "w_hid"}
 
+    def nearest_steps_s(self, times_s: npt.ArrayLike) -> FloatArray:
+        """Times on the nearest whole steps (s): for spikes that do not lie on the grid; that moves them by up to dt / 2."""
+        unit = self.dt_us / 1e6
+        return np.asarray(np.rint(np.asarray(times_s, dtype=np.float64) / unit) * unit, dtype=np.float64)
+
     def _run(self, duration_s: float, spikes: Spikes, learn: BoolArray) -> None:
         n_steps = int(self._on_grid("duration", np.array([duration_s]))[0])
         pre = self._on_grid("pre spike", spikes.pre_s) + self._steps
@@ -141,7 +146,7 @@ class FixedPointEngine(SynapseEngine):
         off = np.flatnonzero(np.abs(steps - whole) > 1e-6 * np.maximum(1.0, np.abs(steps) * 1e-6))
         if off.size:
             used, limit = float(times_s[off[0]]), f"whole steps of {self.dt_us} us"
-            fix = "Round the times to steps first, or use the float engine."
+            fix = "Round the times with `nearest_steps_s` first, or use the float engine."
             raise InvalidValue(f"{what} between two steps (s)", where="FixedPointEngine", used=used, limit=limit, fix=fix)
         return whole.astype(np.int64)
 
