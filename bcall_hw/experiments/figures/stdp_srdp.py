@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bcall_hw.errors import BcallError
 from bcall_hw.experiments.figures import drawing, trains
-from bcall_hw.experiments.figures.circuit_curves import emulated_curves
 from bcall_hw.experiments.figures.curves import Check, Curve, FigureData, Report, curve
+from bcall_hw.experiments.figures.emulated import emulated_changes
 from bcall_hw.experiments.figures.forms import CLOSED, FIXED, FLOAT, fixed_changes, float_changes
 from bcall_hw.experiments.figures.settings import FigureSettings
 from bcall_hw.rule.calcium_trace import periodic_peak
@@ -24,6 +25,7 @@ RATES_HZ = np.array([1, 2, 4, 6, 8, 10, 12, 15, 18, 20, 22, 25, 28, 30, 32, 34, 
 SRDP_DTS_MS = (-10.0, 10.0)
 _WARM_S = 1.5  # e^-33 of the slower trace of preset D is left
 _PAIRS = 2  # measured in each trial
+_MISMATCH_COPIES = 24  # of every pair, each on other neurons
 #: Changes per pair (x 1e3) for preset D.
 LISTED_STDP = {5: 6.772, 10: 3.732, 20: 2.107, -10: -7.0, -30: -2.0}
 LISTED_SRDP = {1: -7.000, 10: -6.593, 20: -4.622, 30: -2.420, 40: 1.564, 50: 3.284, 80: 7.177}
@@ -74,7 +76,7 @@ def _stdp(data: FigureData, settings: FigureSettings, check: str, p: RuleParamet
     data.curves.append(curve(f"{check}/{CLOSED}", DTS_MS, "ms", [stdp_closed_form(p, dt * 1e-3) for dt in DTS_MS]))
     data.curves.append(curve(f"{check}/{FLOAT}", DTS_MS, "ms", float_changes(p, pairs)))
     data.curves.append(curve(f"{check}/{FIXED}", DTS_MS, "ms", fixed_changes(p, pairs, settings.dt_us)))
-    emulated_curves(data, settings, check, p, pairs, curve(check, DTS_MS, "ms", DTS_MS))
+    _emulated(data, settings, check, p, pairs, curve(check, DTS_MS, "ms", DTS_MS))
 
 
 def _srdp(data: FigureData, settings: FigureSettings, dt_ms: float) -> None:
@@ -83,7 +85,29 @@ def _srdp(data: FigureData, settings: FigureSettings, dt_ms: float) -> None:
     data.curves.append(curve(f"{check}/{CLOSED}", RATES_HZ, "Hz", [srdp_closed_form(p, r, dt_ms * 1e-3) for r in RATES_HZ]))
     data.curves.append(curve(f"{check}/{FLOAT}", RATES_HZ, "Hz", float_changes(p, pairs) / _PAIRS))
     data.curves.append(curve(f"{check}/{FIXED}", RATES_HZ, "Hz", fixed_changes(p, pairs, settings.dt_us) / _PAIRS))
-    emulated_curves(data, settings, check, p, pairs, curve(check, RATES_HZ, "Hz", RATES_HZ), _PAIRS)
+    _emulated(data, settings, check, p, pairs, curve(check, RATES_HZ, "Hz", RATES_HZ), _PAIRS)
+
+
+def _emulated(
+    data: FigureData, settings: FigureSettings, check: str, rule: RuleParameters, pairs: trains.Pairs, over: Curve, per: int = 1
+) -> None:
+    """Add the change of each pair on every emulated board; with mismatch mean and spread over copies on other neurons.
+
+    A board that cannot hold the traces (a = 1 needs an endless pulse) leaves a note instead of a curve.
+
+    Args:
+        over: gives x and its unit.
+        per: divide the changes by this.
+    """
+    for form, board in settings.boards().items():
+        copies = _MISMATCH_COPIES if board.mismatch_cv else 1
+        try:
+            changes = emulated_changes(rule, pairs.repeated(copies), board).reshape(copies, pairs.n) / per
+        except BcallError as problem:
+            data.notes.append(f"{check}/{form} is missing: {problem}")
+            continue
+        sd = changes.std(axis=0, ddof=1) if copies > 1 else None
+        data.curves.append(curve(f"{check}/{form}", over.x, over.x_unit, changes.mean(axis=0), sd=sd))
 
 
 def _checks(data: FigureData, settings: FigureSettings) -> list[Check]:

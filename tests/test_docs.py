@@ -1,0 +1,73 @@
+"""The documents say what the code says: tables and gallery are made again and compared."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import Run, only_json
+
+from bcall_hw.calibration import load_calibration
+from bcall_hw.chip_model import ChipModel
+from bcall_hw.experiments.figures.gallery import FIGURES, write_gallery
+from bcall_hw.rule.parameters import PRESETS
+from bcall_hw.trace_circuit import overview, rule_traces
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+
+def table_rows(chip: ChipModel) -> list[str]:
+    rows = []
+    for name, rule in PRESETS.items():
+        for row in overview(rule_traces(rule), chip, load_calibration(chip)):
+            head = f"| {name} {row['trace']} | {row['tau_s'] * 1e3:g} | {row['a']:g} |"
+            if "problem" in row:
+                rows.append(f"{head} endless | | | | | | | |")
+                continue
+            codes = [f"{row[k]['coarse']}/{row[k]['fine']}" for k in ("tau_code", "pulse_code")]
+            keys = ("tau_error", "a_error", "mean_error", "finite_mean_error", "a_error_on_one_core")
+            errors = [f"{row[k]:+.1%}" if k in row else "" for k in keys]
+            rows.append(f"{head} {row['pulse_s'] * 1e3:.2f} | " + " | ".join(codes + errors) + " |")
+    return rows
+
+
+def test_table_of_traces_on_a_core_is_what_the_code_says(chip: ChipModel) -> None:
+    found = [line for line in (DOCS / "trace_on_circuit.md").read_text().splitlines() if re.match(r"\| [D\d]", line)]
+    assert found == table_rows(chip)
+    assert len(found) == 13
+
+
+def test_traces_command_tells_the_same(run: Run, chip: ChipModel) -> None:
+    found = only_json(run("traces", "--preset", "1.X1", "--json"))
+    assert found["traces"] == json.loads(json.dumps(overview(rule_traces(PRESETS["1.X1"]), chip, load_calibration(chip))))
+    own = only_json(run("traces", "--tau-s", "0.02", "--jump", "0.3", "--json"))
+    assert [row["trace"] for row in own["traces"]] == ["own"]
+    for wrong in (
+        ("--tau-s", "0.02"),
+        ("--tau-s", "-1", "--jump", "0.3"),
+        ("--tau-s", "1", "--jump", "nan"),
+        ("--rate-hz", "0"),
+    ):
+        done = run("traces", *wrong, "--json")
+        assert done.returncode == 2
+        assert only_json(done)["error"] == "InvalidValue"
+
+
+@pytest.mark.parametrize("name", [*FIGURES])
+def test_gallery_holds_every_figure(name: str) -> None:
+    values = json.loads((DOCS / "figures" / f"{name}.json").read_text())
+    assert values["figure"] == name
+    assert [c["what"] for c in values["checks"] if c["met"] is False] == []
+    for kind in ("png", "svg"):
+        assert (DOCS / "figures" / f"{name}.{kind}").stat().st_size > 10_000
+
+
+def test_gallery_page_is_made_from_the_numbers_beside_it(tmp_path: Path) -> None:
+    for name in FIGURES:
+        shutil.copy(DOCS / "figures" / f"{name}.json", tmp_path)
+    write_gallery(tmp_path)
+    for page in ("gallery.md", "index.html"):
+        assert (tmp_path / page).read_text() == (DOCS / "figures" / page).read_text()
