@@ -45,13 +45,8 @@ def test_traces_command_tells_the_same(run: Run, chip: ChipModel) -> None:
     assert found["traces"] == json.loads(json.dumps(overview(rule_traces(PRESETS["1.X1"]), chip, load_calibration(chip))))
     own = only_json(run("traces", "--tau-s", "0.02", "--jump", "0.3", "--json"))
     assert [row["trace"] for row in own["traces"]] == ["own"]
-    for wrong in (
-        ("--tau-s", "0.02"),
-        ("--tau-s", "-1", "--jump", "0.3"),
-        ("--tau-s", "1", "--jump", "nan"),
-        ("--rate-hz", "0"),
-    ):
-        done = run("traces", *wrong, "--json")
+    for wrong in ("--tau-s 0.02", "--tau-s -1 --jump 0.3", "--tau-s 1 --jump nan", "--rate-hz 0"):
+        done = run("traces", *wrong.split(), "--json")
         assert done.returncode == 2
         assert only_json(done)["error"] == "InvalidValue"
 
@@ -69,5 +64,4 @@ def test_gallery_page_is_made_from_the_numbers_beside_it(tmp_path: Path) -> None
     for name in FIGURES:
         shutil.copy(DOCS / "figures" / f"{name}.json", tmp_path)
     write_gallery(tmp_path)
-    for page in ("gallery.md", "index.html"):
-        assert (tmp_path / page).read_text() == (DOCS / "figures" / page).read_text()
+    assert (tmp_path / "gallery.md").read_text() == (DOCS / "figures" / "gallery.md").read_text()

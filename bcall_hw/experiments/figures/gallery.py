@@ -14,7 +14,7 @@ from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from bcall_hw import __version__, files
+from bcall_hw import files
 from bcall_hw.errors import BackendProblem, UnknownName
 from bcall_hw.experiments.figures.curves import FigureData, Report
 from bcall_hw.experiments.figures.settings import FigureSettings
@@ -178,7 +178,8 @@ def _markdown(figures: Sequence[dict[str, Any]]) -> str:
     def cell(text: str) -> str:
         return html.escape(text, quote=False).replace("|", "\\|")
 
-    lines = ["# The figures of the BCaLL rule", "", f"Made by `bcall-hw figures`, version {__version__}.", "", _LEAD, ""]
+    versions = ", ".join(sorted({values["bcall_hw"] for values in figures}))
+    lines = ["# The figures of the BCaLL rule", "", f"Made by `bcall-hw figures`, version {versions}.", "", _LEAD, ""]
     for values in figures:
         name = values["figure"]
         lines += [
