@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, log1p
+from math import exp, expm1, inf, log1p
 from typing import Any, cast
 
 import numpy as np
@@ -90,20 +90,32 @@ def rule_traces(parameters: RuleParameters) -> dict[str, TraceTarget]:
 
 
 def jump(tau_s: float, pulse_s: float) -> float:
-    """The jump a = 1 - exp(-T / tau) that a pulse of `pulse_s` gives."""
-    return 1.0 - exp(-pulse_s / tau_s)
+    """The jump a = 1 - exp(-T / tau) that a pulse of `pulse_s` gives.
+
+    Raises:
+        InvalidValue: a time that is not positive.
+    """
+    _positive(tau_s=tau_s, pulse_s=pulse_s)
+    return -expm1(-pulse_s / tau_s)
 
 
-def pulse_width_s(tau_s: float, a: float) -> float:
+def _positive(**times_s: float) -> None:
+    for name, value in times_s.items():
+        if not 0.0 < value < inf:
+            raise InvalidValue("must be positive and finite (s)", where=f"trace on a circuit, {name}", used=value)
+
+
+def pulse_width_s(tau_s: float, a: float, name: str = "") -> float:
     """The pulse width T = -tau ln(1 - a) that gives the jump a: inverse of `jump` (s).
 
     Raises:
-        InvalidValue: a is not between 0 and 1; a = 1 needs an endless pulse.
+        InvalidValue: a is not between 0 and 1 (a = 1 needs an endless pulse), or tau is not positive; `name` is the trace's.
     """
+    _positive(tau_s=tau_s)
     if not 0.0 < a < 1.0:
         fix = "Take an a below 1; `largest_jump` says which one the pulse bias can hold." if a == 1.0 else ""
         what = "a = 1 needs an endless pulse" if a == 1.0 else "the jump of a trace lies between 0 and 1"
-        raise InvalidValue(what, where="trace on a circuit, a", used=a, limit="0 < a < 1", fix=fix)
+        raise InvalidValue(what, where=f"trace {name or 'on a circuit'}: a", used=a, limit="0 < a < 1", fix=fix)
     return -tau_s * log1p(-a)
 
 
@@ -152,6 +164,13 @@ def on_one_core(
         CurrentOutOfRange: a time constant or pulse width beyond the chip's codes, named with the trace.
     """
     names = list(traces)
+    if not names:
+        return []
+    known = [t.name for t in chip.synapse_types]
+    for synapse in synapses or ():
+        if synapse not in known or list(synapses or ()).count(synapse) > 1:
+            where, fix = "core", f"Known, each once: {', '.join(known)}"
+            raise InvalidValue("is no synapse type, or holds two traces", where=where, used=synapse, fix=fix)
     free: list[Circuit] = list(synapses or [cast(Circuit, t.name) for t in chip.synapse_types])
     if len(names) > len(free):
         what, fix = "more traces than the DPIs of a neuron", "Spread them over several cores."
@@ -182,7 +201,7 @@ def _common_pulse(
 ) -> tuple[BiasCode, float]:
     currents, codes = chip.sorted_codes
     width: FloatArray = circuits.switching_charge_c(chip, calibration.capacitance_f(chip, "pulse")) / currents
-    wanted = {name: pulse_width_s(t.tau_s, t.a) for name, t in traces.items()}
+    wanted = {name: pulse_width_s(t.tau_s, t.a, name) for name, t in traces.items()}
     for name, pulse_s in wanted.items():
         if not width.min() <= pulse_s <= width.max():
             limit, at_most = f"{width.min():.4g} to {width.max():.4g} s", largest_jump(chip, calibration, traces[name].tau_s)
@@ -198,12 +217,14 @@ def _common_pulse(
 def cores_for(
     traces: Mapping[str, TraceTarget], chip: ChipModel, calibration: Calibration, tolerance: float = 0.03
 ) -> list[list[TraceOnCircuit]]:
-    """Spread traces over as few cores as keep every |error of a| within `tolerance`, in order of their pulse widths.
+    """Spread traces over cores, in order of their pulse widths, each core as full as keeps every |error of a| in `tolerance`.
 
     Raises:
-        As `on_one_core`; InvalidValue: a trace that misses the tolerance even alone.
+        As `on_one_core`; InvalidValue: a trace that misses the tolerance even alone, or a tolerance that is not positive.
     """
-    ordered = sorted(traces, key=lambda name: pulse_width_s(traces[name].tau_s, traces[name].a))
+    if not 0.0 < tolerance < inf:
+        raise InvalidValue("tolerance must be positive", where="cores_for", used=tolerance)
+    ordered = sorted(traces, key=lambda name: pulse_width_s(traces[name].tau_s, traces[name].a, name))
     cores: list[list[TraceOnCircuit]] = []
     group: dict[str, TraceTarget] = {}
     for name in ordered:

@@ -205,6 +205,18 @@ def holds_all_words(case: Case) -> bool:
     return all(trace.jump > 0 and trace.m > 0 for trace in traces)
 
 
+def test_a_trace_that_is_gone_within_a_step() -> None:
+    """tau far below dt: d is 1, s is 30 and m is 2^30, so that every step takes the whole trace."""
+    case = Case(PLAIN.model_copy(update={"tau_i_s": 1e-7, "a_i": 1.0}), [[0]], 1, [[0.5]], dt_us=1000)
+    oracle = case.oracle()
+    assert (oracle.pre.m, oracle.pre.s) == (2**30, 30)
+    run_against_oracle(case, [Span(3, [(0, 0), (2, 0)], [(2, 0), (3, 0)])])
+    for implementation in IMPLEMENTATIONS:
+        engine = case.engine(implementation)
+        feed(engine, Span(1, [(0, 0)], []), 1000)
+        assert engine.words()["x_i"].tolist() == [0]
+
+
 def test_a_jump_that_rounds_to_nothing_is_refused() -> None:
     narrow = Case(preset("D"), [[0]], 1, [[0.5]], trace_bits=4)  # a_s = 0.06 is 0.96 units: kept
     assert holds_all_words(narrow)

@@ -11,8 +11,6 @@ from math import factorial
 import numba
 import numpy as np
 
-from bcall_hw.rule import fixed_point
-
 _LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 _LOG2_E = 1.4426950408889634
 _TAYLOR = tuple(1.0 / factorial(k) for k in range(13, -1, -1))
@@ -59,6 +57,13 @@ def log(x):  # type: ignore[no-untyped-def]
         total += term / k
         term *= square
     return n * _LN2_HIGH + (n * _LN2_LOW + 2.0 * total)
+
+
+@numba.njit(cache=True)
+def _lasts(x, theta, tau):  # type: ignore[no-untyped-def]
+    """How long a trace x >= theta takes to fall to theta."""
+    ratio = x / theta if theta > 0.0 else np.inf
+    return tau * log(ratio) if ratio < 1e300 else np.inf
 
 
 @numba.njit(cache=True)
@@ -161,14 +166,11 @@ def advance_float(  # type: ignore[no-untyped-def]
             # Pre spikes act between these two times, exclusively: x_j > theta_j and the gate is open.
             opens, closes = -np.inf, -np.inf
             if learn[j] and x_j[j] > theta_j:
-                closes = t_j[j] + tau_j * log(x_j[j] / theta_j) if theta_j > 0.0 else np.inf
+                closes = t_j[j] + _lasts(x_j[j], theta_j, tau_j)
                 if stop:
                     if x_s[j] >= hi:
-                        opens = t_j[j] + tau_s * log(x_s[j] / hi)
-                    if x_s[j] <= lo:
-                        closes = -np.inf
-                    elif lo > 0.0:
-                        closes = min(closes, t_j[j] + tau_s * log(x_s[j] / lo))
+                        opens = t_j[j] + _lasts(x_s[j], hi, tau_s)
+                    closes = -np.inf if x_s[j] <= lo else min(closes, t_j[j] + _lasts(x_s[j], lo, tau_s))
             if closes > opens:
                 begin = at + np.searchsorted(my_t[at:end], opens, side="right")
                 for e in range(begin, begin + np.searchsorted(my_t[begin:end], closes, side="left")):
@@ -226,16 +228,12 @@ def advance_float(  # type: ignore[no-untyped-def]
 
 # Fixed point ---------------------------------------------------------------------------------------------------------
 
-_GOLDEN = np.int64(fixed_point.GOLDEN)
-_MASK = np.int64((1 << fixed_point.DITHER_BITS) - 1)
-_DITHER_BITS, _DRIFT_BITS = fixed_point.DITHER_BITS, fixed_point.DRIFT_BITS
 _SHUT = np.uint8(2)  # for a pre spike: closed until the next post spike, because traces only decay till then
-_DRIFT_MASK = np.int64((1 << fixed_point.DRIFT_BITS) - 1)
 
 
 @numba.njit(cache=True, inline="always")
-def _decay_all(x, decay, shift, word):  # type: ignore[no-untyped-def]
-    above = shift - _DITHER_BITS
+def _decay_all(x, decay, shift, word, dither_bits):  # type: ignore[no-untyped-def]
+    above = shift - dither_bits
     dither = word << above if above >= 0 else word >> -above
     for i in range(x.shape[0]):
         x[i] -= (x[i] * decay + dither) >> shift
@@ -248,12 +246,12 @@ def _drifted(w, up, down, theta_w, one):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _gathered(slope, first_step, n_steps):  # type: ignore[no-untyped-def]
+def _gathered(slope, first_step, n_steps, bits):  # type: ignore[no-untyped-def]
     """Whole units that a slope gathers from `first_step` on, for every step of the call."""
-    units, rest = slope >> _DRIFT_BITS, slope & _DRIFT_MASK
+    units, rest = slope >> bits, slope & ((np.int64(1) << bits) - 1)
     table = np.empty(n_steps + 1, np.int64)
     for k in range(n_steps + 1):
-        table[k] = k * units + (((first_step + k) * rest) >> _DRIFT_BITS) - ((first_step * rest) >> _DRIFT_BITS)
+        table[k] = k * units + (((first_step + k) * rest) >> bits) - ((first_step * rest) >> bits)
     return table
 
 
@@ -265,7 +263,9 @@ def advance_fixed(  # type: ignore[no-untyped-def]
     one_x, half, trace_bits, one_w, theta_w = words[0], words[1], words[2], words[3], words[4]
     jump_i, decay_i, shift_i, jump_j, decay_j, shift_j, jump_s, decay_s, shift_s = words[5:14]
     theta_i, theta_j, c_p, c_d1, c_d2, stop, lo, hi, gate_silent = words[14:23]
-    up, down = _gathered(words[23], first_step, n_steps), _gathered(words[24], first_step, n_steps)
+    golden, dither_bits = words[25], words[26]
+    mask = (np.int64(1) << dither_bits) - 1
+    up, down = _gathered(words[23], first_step, n_steps, words[27]), _gathered(words[24], first_step, n_steps, words[27])
     n_sources, (n_posts, n_slots) = x_i.shape[0], sources.shape
     n_pre, n_post, zero = pre_step.shape[0], post_step.shape[0], np.int64(0)
 
@@ -283,11 +283,11 @@ def advance_fixed(  # type: ignore[no-untyped-def]
     for k in range(n_steps + 1):
         step = first_step + k
         if k > 0:
-            word = (step * _GOLDEN) & _MASK
-            _decay_all(x_i, decay_i, shift_i, word)
-            _decay_all(x_j, decay_j, shift_j, word)
+            word = (step * golden) & mask
+            _decay_all(x_i, decay_i, shift_i, word, dither_bits)
+            _decay_all(x_j, decay_j, shift_j, word, dither_bits)
             if stop:
-                _decay_all(x_s, decay_s, shift_s, word)
+                _decay_all(x_s, decay_s, shift_s, word, dither_bits)
         if a < n_pre and pre_step[a] == step:
             for j in range(n_posts):
                 if not learn[j] or x_j[j] <= theta_j or (stop and x_s[j] <= lo):

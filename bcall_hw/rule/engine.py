@@ -33,18 +33,16 @@ class PlasticityEngine(SynapseEngine):
         """Time that has passed since the start (s)."""
         return self._time_s
 
+    def _largest(self, name: str) -> int:
+        del name
+        return 1
+
     def _is_on(self) -> BoolArray:
         return np.asarray(self._w_hid > self.parameters.theta_w)
 
     def hidden_weights(self) -> FloatArray:
         """Hidden weights now, drift included, shape (posts, slots)."""
-        drift = self.parameters.bistability
-        if drift is None:
-            return self._w_hid.copy()
-        since = self._time_s - self._t_w
-        up = np.minimum(1.0, self._w_hid + since * (drift.alpha / drift.tau_w_s))
-        down = np.maximum(0.0, self._w_hid - since * (drift.beta / drift.tau_w_s))
-        return np.where(self._w_hid > self.parameters.theta_w, up, down)
+        return drifted_weights(self.parameters, self._w_hid, self._time_s - self._t_w)
 
     def traces(self) -> dict[str, FloatArray]:
         """The traces now: x_i per source, x_j and x_s per post neuron."""
@@ -74,6 +72,15 @@ class PlasticityEngine(SynapseEngine):
             )  # fmt: skip
             pre, post = pre_end, post_end
         self._time_s = end_s
+
+
+def drifted_weights(p: RuleParameters, w_hid: FloatArray, since_s: FloatArray) -> FloatArray:
+    """Hidden weights after silent spans (s): drift away from theta_w, down at a tie, within [0, 1]."""
+    if p.bistability is None:
+        return w_hid.copy()
+    up = np.minimum(1.0, w_hid + since_s * (p.bistability.alpha / p.bistability.tau_w_s))
+    down = np.maximum(0.0, w_hid - since_s * (p.bistability.beta / p.bistability.tau_w_s))
+    return np.where(w_hid > p.theta_w, up, down)
 
 
 def _packed(p: RuleParameters) -> tuple[FloatArray, BoolArray]:

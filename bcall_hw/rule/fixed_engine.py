@@ -70,6 +70,9 @@ class FixedPointEngine(SynapseEngine):
         """Time that has passed since the start (s)."""
         return self._steps * (self.dt_us / 1e6)
 
+    def _largest(self, name: str) -> int:
+        return self.rule.weight_one if name == "w_hid" else self.rule.trace_one
+
     def _is_on(self) -> BoolArray:
         return np.asarray(self._w_hid > self.rule.theta_w)
 
@@ -160,4 +163,5 @@ def _packed(rule: FixedPointRule) -> IntArray:
     words = [rule.trace_one, rule.trace_one >> 1, rule.trace_bits, rule.weight_one, rule.theta_w, *traces]
     words += [rule.theta_i, rule.theta_j, rule.c_p, rule.c_d1, rule.c_d2, int(rule.stop), rule.lo, rule.hi]
     words += [int(rule.gate_silent_pre), rule.up, rule.down]
+    words += [fixed_point.GOLDEN, fixed_point.DITHER_BITS, fixed_point.DRIFT_BITS]  # as values: a compiled loop keeps constants
     return np.array(words, dtype=np.int64)

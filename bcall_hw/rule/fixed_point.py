@@ -105,7 +105,7 @@ def _rounded(value: float) -> int:
 
 def _trace(name: str, a: float, tau_s: float, dt_s: float, one: float) -> TraceWords:
     d = 1.0 - float(portable_math.exp(-dt_s / tau_s))
-    shift = 31
+    shift = 30
     while shift < 62 and d * float(1 << (shift + 1)) < float(1 << 31):
         shift += 1
     words = TraceWords(_rounded(a * one), min(_rounded(d * float(1 << shift)), (1 << 31) - 1), shift)

@@ -57,7 +57,7 @@ class SynapseEngine(ABC):
 
     def __init__(self, parameters: RuleParameters, sources: npt.ArrayLike, n_sources: int, w_hid: npt.ArrayLike) -> None:
         self.parameters, self.n_sources = parameters, n_sources
-        self._sources: IntArray = np.array(sources, dtype=np.int64, order="C")
+        self._sources: IntArray = _whole("source indices", sources, type(self).__name__)
         weights: FloatArray = np.array(w_hid, dtype=np.float64, order="C")
         shape, where = self._sources.shape, type(self).__name__
         if len(shape) != 2 or weights.shape != shape:
@@ -166,10 +166,10 @@ class SynapseEngine(ABC):
                 raise InvalidValue("part of the checkpoint is missing", where=f"{where}.{name}")
         if state["fingerprint"] != self._fingerprint():
             raise InvalidValue("checkpoint of another engine: other synapses or parameters", where=where)
-        given = {name: np.asarray(state[name], dtype=getattr(self, f"_{name}").dtype) for name in self._STATE}
+        given = {name: np.asarray(state[name]) for name in self._STATE}
         for name, array in given.items():
             mine = getattr(self, f"_{name}")
-            if mine.shape != array.shape or not np.all(np.isfinite(array)):
+            if mine.shape != array.shape or mine.dtype.kind != array.dtype.kind or not self._plausible(name, array):
                 used, limit = array.shape, mine.shape
                 what = "checkpoint of another engine, or damaged"
                 raise InvalidValue(what, where=f"{where}.{name}", used=used, limit=limit)
@@ -178,6 +178,16 @@ class SynapseEngine(ABC):
         clock = f"_{self._CLOCK}"
         setattr(self, clock, type(getattr(self, clock))(state[self._CLOCK]))
         self._on = self._is_on()
+
+    def _plausible(self, name: str, array: npt.NDArray[Any]) -> bool:
+        """Whether an array of a checkpoint holds values that the state can have."""
+        if not np.all(np.isfinite(array)):
+            return False
+        return name.startswith("t_") or bool(np.all((array >= 0) & (array <= self._largest(name))))
+
+    @abstractmethod
+    def _largest(self, name: str) -> int:
+        """Largest value of a trace or of a hidden weight in the state."""
 
     def _fingerprint(self) -> str:
         """Hash of what a state belongs to: the synapses and the parameters."""
@@ -202,6 +212,15 @@ def _check(where: str, name: str, times: FloatArray, ids: IntArray, count: int, 
     if not (float(np.min(times)) >= 0.0 and float(np.max(times)) <= duration_s + 1e-9):
         span, limit = (float(np.min(times)), float(np.max(times))), f"0 to {duration_s} s"
         raise InvalidValue(f"{name} spikes outside the span", where=where, used=span, limit=limit)
+    _whole(f"{name} ids", ids, where)
     lowest, highest = int(np.min(ids)), int(np.max(ids))
     if lowest < 0 or highest >= count:
         raise InvalidValue(f"{name} id out of range", where=where, used=lowest if lowest < 0 else highest, limit=count - 1)
+
+
+def _whole(what: str, given: npt.ArrayLike, where: str) -> IntArray:
+    """A copy as 64-bit integers, of values that are whole numbers."""
+    values = np.asarray(given)
+    if values.dtype.kind not in "iuf" or (values.dtype.kind == "f" and not np.all(values == np.rint(values))):
+        raise InvalidValue(f"{what} must be whole numbers", where=where, used=str(values.dtype))
+    return np.array(values, dtype=np.int64, order="C")

@@ -204,6 +204,11 @@ class Emulator:
         top = (machine.rows.shape[0], self._chip.tags_per_core)
         if rows.min() < 0 or np.any(pending < 0) or np.any(pending >= top) or len(pending) > len(machine.destinations.core):
             raise InvalidValue("state is damaged", where="emulator", fix="Start again without it.")
+        pulse = rows[:, words.PULSE : words.PULSE + 4]
+        longest = machine.rows[:, words.PULSE_STEPS][:, None] if machine.finite_pulses else 0
+        if np.any(pulse > longest):
+            fix = "Open the emulator with the pulses of the saved state."
+            raise InvalidValue("state has pulses that this board cannot have", where="emulator", fix=fix)
         if np.any(rows[:, words.V] >= words.V_RANGE << words.V_BITS):
             raise InvalidValue("membrane beyond its range", where="emulator", fix="Start again without it.")
         machine.rows[:, : words.STATE_ROWS] = rows
