@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bcall_hw.errors import InvalidValue
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # The one folder that leads to data: a checkout's own folders win over the copy inside the wheel, because an editable
 # install may carry a stale copy.
@@ -31,6 +35,15 @@ class Record(BaseModel):
             super().__init__(**data)
         except ValidationError as problem:
             raise _as_invalid_value(type(self).__name__, data, problem) from None
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """The same value with some fields changed; checked like a new one.
+
+        Raises:
+            InvalidValue: as for a new value.
+        """
+        del deep  # values are frozen
+        return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | dict(update or {}))
 
 
 def _as_invalid_value(kind: str, data: dict[str, Any], problem: ValidationError) -> InvalidValue:

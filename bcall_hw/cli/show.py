@@ -136,7 +136,9 @@ def doctor(found: Mapping[str, Any]) -> None:
 
 def checks(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """What a figure was asked, and what was found."""
-    table = Table("asked", "wanted", "found", "holds", title=escape(title))
+    table = Table("asked", "wanted", "found", "holds", title=escape(title), caption="-: nothing to compare with")
+    for column in table.columns:
+        column.overflow = "fold"
     words = {True: "yes", False: "[bold red]NO[/]", None: "-"}
     for row in rows:
         table.add_row(*(escape(row[k]) for k in ("what", "wanted", "found")), words[row["met"]])
@@ -149,12 +151,12 @@ def traces(rows: Sequence[Mapping[str, Any]], rate_hz: float) -> None:
     table = Table("", *(row["trace"] for row in held))
     table.add_row("tau, a", *(f"{row['tau_s'] * 1e3:g} ms, {row['a']:g}" for row in held))
     table.add_row("DPI, alone", *(row["circuit"] for row in held))
-    table.add_row("pulse width", *(f"{row['pulse_s'] * 1e3:.2f} ms" for row in held))
+    table.add_row("pulse width", *(f"{row['pulse_s'] * 1e3:.4g} ms" for row in held))
     for key, what in (("tau_code", "code of tau"), ("pulse_code", "code of the pulse width")):
         table.add_row(f"{what} (coarse/fine)", *(f"{row[key]['coarse']}/{row[key]['fine']}" for row in held))
     for key, what in (
         ("tau_error", "error of tau"), ("a_error", "error of a"), ("mean_error", f"error of the mean at {rate_hz:g} Hz"),
-        ("finite_mean_error", "the same with finite pulses"), ("a_error_on_one_core", "error of a, all on one core"),
+        ("finite_mean_error", "of the mean, finite pulses"), ("a_error_on_one_core", "error of a, all on one core"),
     ):  # fmt: skip
         if any(key in row for row in held):
             table.add_row(what, *(f"{row[key]:+.1%}" for row in held))

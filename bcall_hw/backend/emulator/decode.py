@@ -118,7 +118,7 @@ class _Decoder:
             pulsed |= ~self._dpi(name, name, pulse_s, words.JUMP + row, words.FULL + row, words.DECAY + row)
         self._dpi("AHP", "ahp", pulse_s, words.JUMP_AHP, words.FULL_AHP, words.DECAY_AHP)
         if self.finite_pulses:  # an event starts a pulse: its size does not matter then
-            self.put(words.PULSE_STEPS, pulse_s / self.dt_s, "pulse width in steps", pulsed, 0.05)
+            self._pulse_steps(pulse_s / self.dt_s, pulsed)
             self.rows[:, words.JUMP : words.JUMP + 4] = words.ONE
         disabled = self.code_is_zero[:, chip.bias_index("ahp_enable")]
         self.rows[disabled, words.FULL_AHP] = 0
@@ -145,6 +145,17 @@ class _Decoder:
         self.put(jump, (1.0 - portable_math.exp(-pulse_s / tau_s)) * words.ONE, f"{circuit} jump", ~off, 0.05)
         self.put(decay, (1.0 - portable_math.exp(-self.dt_s / tau_s)) * words.ONE, f"{circuit} decay")
         return np.asarray(off)
+
+    def _pulse_steps(self, steps: FloatArray, needed: BoolArray) -> None:
+        """Whole steps of every pulse; refuses a pulse that rounding changes by 5 % or more."""
+        off = np.argwhere((np.abs(np.rint(steps) - steps) >= 0.05 * steps) & needed)
+        if off.size:
+            core, neuron = (int(i) for i in off[0])
+            where = f"{self.core_name(core)} neuron {neuron}: pulse width"
+            used, limit = f"{steps[core, neuron] * self.dt_s:.3g} s", f"about {10 * self.dt_s:.3g} s, ten time steps"
+            fix = "Take a longer pulse width, a shorter time step (10 us at least), or ideal pulses."
+            raise BackendProblem("is too short for finite pulses", where=where, used=used, limit=limit, fix=fix)
+        self.put(words.PULSE_STEPS, steps, "pulse width in steps", needed)
 
     def _tables(self) -> Int32Array:
         """H = I_th / (I_mem + I_th), the positive feedback current, and the NMDA gate, at the middle of each table step."""

@@ -1,8 +1,8 @@
-"""What a figure is made of: named curves, and checks of what the caption asks."""
+"""What a figure is made of: named curves, and checks that say where their demand comes from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,12 @@ import numpy.typing as npt
 from bcall_hw import __version__
 
 Report = Callable[[str, int, int], None]
+
+#: Where the demand of a check comes from.
+SHAPE = "shape in the caption"
+CLOSED_FORM = "closed form"
+FORMS = "the forms agree"
+ANCHOR = "anchor of this project"
 
 
 @dataclass(frozen=True)
@@ -53,19 +59,22 @@ def curve(
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that a caption, or a closed form, asks of the figure.
+    """One thing that is asked of a figure.
 
     Attributes:
         what: in words.
         wanted: what is asked, in words.
-        found: the figure that was found, in words.
-        met: whether it holds; None where nothing can be asked (a preset for which no value is known).
+        found: what was found, in words.
+        met: whether it holds; None where nothing can be asked (a preset for which no value is known, a missing circuit).
+        origin: a shape that the paper's caption describes, a closed form, the agreement of two forms of the rule, or an anchor:
+            a number of this project's own that tells a change.
     """
 
     what: str
     wanted: str
     found: str
     met: bool | None
+    origin: str
 
 
 @dataclass
@@ -99,16 +108,28 @@ class FigureData:
         """All curves of one check."""
         return [c for c in self.curves if c.check == check]
 
-    def agreement(self, check: str, tolerance: float) -> Check:
-        """Whether the float curve of a check equals its closed form."""
-        return self.deviation(f"{check}/float", f"{check}/closed-form", tolerance)
+    def has(self, name: str) -> bool:
+        """Whether there is a curve of that name."""
+        return any(found.name == name for found in self.curves)
 
-    def deviation(self, name: str, reference: str, limit: float, relative: bool = False) -> Check:
-        """The largest difference between two curves on the same points."""
-        found, wanted = np.array(self.curve(name).y), np.array(self.curve(reference).y)
-        worst = float(np.max(np.abs(found - wanted) / (np.abs(wanted) if relative else 1.0)))
+    def deviation(
+        self, name: str, reference: str, limit: float, origin: str, relative: bool = False, leave_out: Collection[float] = ()
+    ) -> Check:
+        """The largest difference between two curves on the same points.
+
+        Args:
+            limit: absolute, or relative to the reference.
+            leave_out: points that are not compared (x).
+        """
+        found, wanted = self.curve(name), self.curve(reference)
+        pairs = [(f, w) for x, f, w in zip(found.x, found.y, wanted.y, strict=True) if x not in leave_out]
+        worst = max(abs(f - w) / (abs(w) if relative else 1.0) for f, w in pairs)
         words = (f"within {limit:.0%}", f"{worst:.2%}") if relative else (f"within {limit:.2g}", f"{worst:.2g}")
-        return Check(f"{name} against {reference}", words[0], words[1], worst <= limit)
+        return Check(f"{name} against {reference}", words[0], words[1], worst <= limit, origin)
+
+    def not_emulated(self, what: str) -> Check:
+        """The check of a circuit that the chip cannot hold."""
+        return Check(what, "a circuit", "the chip cannot hold it, see below", None, FORMS)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

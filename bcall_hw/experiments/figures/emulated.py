@@ -17,9 +17,11 @@ from bcall_hw.backend.emulator.emulator import Emulator
 from bcall_hw.backend.emulator.profile import BoardProfile
 from bcall_hw.calibration import load_calibration
 from bcall_hw.chip_model import DEFAULT_CHIP, ChipModel, load_chip
+from bcall_hw.errors import CurrentOutOfRange, InvalidValue
 from bcall_hw.experiments.figures.trains import Pairs
 from bcall_hw.mapper import map_network
 from bcall_hw.network import Connection, Input, Network, NeuronParameters, OneToOne, Population, SynapseParameters, SynapseType
+from bcall_hw.rule.engine import drifted_weights
 from bcall_hw.rule.parameters import RuleParameters
 from bcall_hw.trace_circuit import TraceOnCircuit, TraceTarget, on_one_core, rule_traces
 
@@ -56,6 +58,21 @@ class Readings:
     course: Mapping[str, FloatArray]
 
 
+def why_not_held(traces: Mapping[str, TraceTarget], chip_name: str) -> str:
+    """Why the chip cannot hold one of the traces alone on a core (a = 1 needs an endless pulse); empty if it can."""
+    chip = load_chip(chip_name)
+    try:
+        for name, target in traces.items():
+            on_one_core({name: target}, chip, load_calibration(chip), [_synapse(chip)])
+    except (InvalidValue, CurrentOutOfRange) as problem:
+        return f"No emulated circuit: {problem}"
+    return ""
+
+
+def _synapse(chip: ChipModel) -> SynapseType:
+    return next(cast("SynapseType", t.name) for t in chip.synapse_types if t.effect == "excitatory")
+
+
 class EmulatedTraces:
     """Bounded traces of `n` neurons each on one emulated board; the first is driven by "pre", the others by "post".
 
@@ -74,7 +91,7 @@ class EmulatedTraces:
     def __init__(self, traces: Mapping[str, TraceTarget], n: int, board: Board) -> None:
         self.dt_us, chip = board.dt_us, load_chip(board.chip)
         calibration = load_calibration(chip)
-        self._synapse: SynapseType = next(cast("SynapseType", t.name) for t in chip.synapse_types if t.effect == "excitatory")
+        self._synapse = _synapse(chip)
         self.held: dict[str, TraceOnCircuit] = {
             name: on_one_core({name: target}, chip, calibration, [self._synapse])[0] for name, target in traces.items()
         }
@@ -97,6 +114,7 @@ class EmulatedTraces:
         populations, connections = [], []
         for k, (name, held) in enumerate(self.held.items()):
             synapse = SynapseParameters(tau_s=held.tau_s, weight_a=_FULL_SCALE_A * held.a)
+            # The soma has no part in this: a strong leak and a small gain keep it from firing much.
             neuron = NeuronParameters(
                 tau_s=1e-3, refractory_s=5e-3, gain_a=1e-11, pulse_width_s=held.pulse_s, synapses={self._synapse: synapse}
             )
@@ -115,6 +133,9 @@ class EmulatedTraces:
         inputs: dict[str, tuple[IntArray, IntArray]] = {"pre": (pairs.pre_ids, np.rint(pairs.pre_s / unit).astype(np.int64))}
         if len(self.held) > 1:
             inputs["post"] = (pairs.post_ids, np.rint(pairs.post_s / unit).astype(np.int64))
+        last = max((int(at.max()) for _, at in inputs.values() if at.size), default=0)
+        if last >= n_steps:
+            raise InvalidValue("spikes after the end", where="emulated traces", used=last, limit=n_steps - 1)
         for first in range(0, n_steps, _SPAN_STEPS):
             steps = min(_SPAN_STEPS, n_steps - first)
             trains: dict[str, tuple[IntArray, FloatArray]] = {}
@@ -167,7 +188,7 @@ def changes_from_readings(
     is_post = np.concatenate([np.zeros(pairs.pre_s.size, dtype=bool), np.ones(pairs.post_s.size, dtype=bool)])
     times, ids = np.concatenate([pairs.pre_s, pairs.post_s]), np.concatenate([pairs.pre_ids, pairs.post_ids])
     x_i, x_j = np.concatenate([np.zeros(pairs.pre_s.size), read.x_i]), np.concatenate([read.x_j, np.zeros(pairs.post_s.size)])
-    is_open: BoolArray = times >= pairs.learn_from_s[ids]
+    is_open: BoolArray = pairs.learning(times, ids)
     if p.stop_learning and read.x_s_pre is not None and read.x_s_post is not None:
         x_s = np.concatenate([read.x_s_pre, read.x_s_post])
         is_open &= (p.stop_learning.theta_lo < x_s) & (x_s < p.stop_learning.theta_hi)
@@ -180,18 +201,11 @@ def changes_from_readings(
     for k in range(int(rank.max(initial=-1)) + 1):
         now = rank == k
         who = ids[now]
-        w[who] = np.clip(_drifted(p, w[who], times[now] - since[who]) + jumps[now], 0.0, 1.0)
+        w[who] = np.clip(drifted_weights(p, w[who], times[now] - since[who]) + jumps[now], 0.0, 1.0)
         since[who] = times[now]
         if who.size and who[0] == 0:
             course.append((float(times[now][0]), float(w[0])))
-    return _drifted(p, w, pairs.duration_s - since) - w_hid, course
-
-
-def _drifted(p: RuleParameters, w: FloatArray, dt_s: FloatArray) -> FloatArray:
-    if p.bistability is None:
-        return w
-    up, down = (slope / p.bistability.tau_w_s for slope in (p.bistability.alpha, p.bistability.beta))
-    return np.where(w > p.theta_w, np.minimum(1.0, w + dt_s * up), np.maximum(0.0, w - dt_s * down))
+    return drifted_weights(p, w, pairs.duration_s - since) - w_hid, course
 
 
 def emulated_changes(parameters: RuleParameters, pairs: Pairs, board: Board, w_hid: float = 0.5) -> FloatArray:

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from bcall_hw.arrays import BoolArray, FloatArray
-from bcall_hw.experiments.figures.trains import Pairs
+from bcall_hw.experiments.figures.trains import SAME_S, Pairs
 from bcall_hw.rule.engine import PlasticityEngine
 from bcall_hw.rule.fixed_engine import FixedPointEngine
 from bcall_hw.rule.parameters import RuleParameters
@@ -15,8 +15,6 @@ from bcall_hw.rule.synapses import SynapseEngine
 
 FLOAT, FIXED, EMULATED, MISMATCHED, FINITE = "float", "fixed", "emulated", "emulated-mismatch", "emulated-finite"
 CLOSED = "closed-form"
-
-_SAME_S = 1e-9  # times this near are the same
 
 #: How each form is called in pictures.
 LABELS = {
@@ -60,13 +58,13 @@ def play(engine: SynapseEngine, pairs: Pairs) -> FloatArray:
             end - begin,
             np.clip(pairs.pre_s[pre] - begin, 0.0, end - begin), pairs.pre_ids[pre],
             np.clip(pairs.post_s[post] - begin, 0.0, end - begin), pairs.post_ids[post],
-            pairs.learn_from_s <= begin + _SAME_S,
+            pairs.learn_from_s <= begin + SAME_S,
         )  # fmt: skip
     return engine.hidden_weights()[:, 0]
 
 
 def _between(times: FloatArray, begin: float, end: float) -> BoolArray:
-    return np.asarray((times >= begin - _SAME_S) & (times < end - _SAME_S))
+    return np.asarray((times >= begin - SAME_S) & (times < end - SAME_S))
 
 
 def float_changes(parameters: RuleParameters, pairs: Pairs, w_hid: float = 0.5) -> FloatArray:

@@ -51,7 +51,7 @@ def figure_names(wanted: str) -> list[str]:
 def not_applicable(name: str, settings: FigureSettings, data: Path | None) -> str:
     """Why a figure is left out when all are asked for; empty if it is not."""
     if name == "5" and data is None:
-        return "needs the MNIST files: name their folder with --data"
+        return "needs torch and torchvision (make figure-5) and the MNIST files: name their folder with --data"
     if name == "stop-learning" and settings.rule.stop_learning is None:
         return f"preset {settings.preset} has no stop-learning"
     return ""
@@ -63,10 +63,11 @@ def make_all(names: Sequence[str], settings: FigureSettings, out: Path, report: 
     Raises:
         As `make`.
     """
-    workers = min(len(names), len(os.sched_getaffinity(0)))
+    workers = min(len(names), os.cpu_count() or 1)
     if workers < 2:
         return {name: make(name, settings, out, report) for name in names}
     made: dict[str, FigureData] = {}
+    others = active_children()
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_leave_interrupts_to_the_parent)
     try:
         jobs = {pool.submit(make, name, settings, out, _silent): name for name in names}
@@ -80,7 +81,8 @@ def make_all(names: Sequence[str], settings: FigureSettings, out: Path, report: 
     finally:
         if len(made) < len(names):
             for child in active_children():
-                child.terminate()
+                if child not in others:
+                    child.terminate()
         pool.shutdown(wait=True, cancel_futures=True)
     return {name: made[name] for name in names}
 
@@ -110,22 +112,25 @@ def make(
         found = cast(FigureData, module.compute(settings.preset, settings.seed, out, data, resume, report))
     else:
         found = cast(FigureData, module.compute(settings, report))
-    draw = cast("Callable[[FigureData], Figure]", module.draw)
+    pictures = _pictures(cast("Callable[[FigureData], Figure]", module.draw)(found))  # before anything is written
     files.write_json(out / f"{name}.json", found.as_dict())
-    _write_pictures(draw(found), out / name)
+    for kind, content in pictures.items():
+        files.write_bytes(out / f"{name}.{kind}", content)
     (out / f"{name}.partial.json").unlink(missing_ok=True)
     return found
 
 
-def _write_pictures(figure: Figure, path: Path) -> None:
+def _pictures(figure: Figure) -> dict[str, bytes]:
     import matplotlib
 
+    found = {}
     # Neither a date nor random names: the same numbers give the same file.
     with matplotlib.rc_context({"svg.hashsalt": "bcall_hw"}):
         for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, dpi=110, metadata=metadata)
-            files.write_bytes(path.with_name(f"{path.name}.{kind}"), buffer.getvalue())
+            found[kind] = buffer.getvalue()
+    return found
 
 
 def read_figures(out: Path) -> list[dict[str, Any]]:
@@ -148,15 +153,21 @@ def write_gallery(out: Path) -> None:
     for values in figures:
         page.heading(_title(values))
         page.picture(f"{values['figure']}.svg", values["title"])
-        page.table(["asked", "wanted", "found", "holds"], _rows(values))
+        page.table(_COLUMNS, _rows(values))
         page.items([*values["notes"], f"Settings: {_settings(values)}."])
     page.save(out / "index.html")
 
 
+_COLUMNS = ("asked", "wanted", "found", "holds", "where the demand comes from")
 _LEAD = (
-    "Each figure answers what a caption of the paper asks, in float64, in fixed point and, where it applies, on emulated "
-    "circuits. The paper's own numbers are not known here: nothing on this page claims to reproduce its accuracies, every "
-    "choice that is not in the published equations is marked as inferred, and the emulated circuits are a model, not a chip."
+    "Each figure shows what a figure of the paper shows, in float64, in fixed point and, where it applies, on emulated "
+    "circuits, and checks it. Demands come from closed forms, from shapes that the paper's captions describe, from the "
+    "agreement of the forms with each other, and from anchors: numbers of this project's own that tell a change. The "
+    "paper's own numbers are not known here: nothing on this page claims to reproduce its accuracies, and every choice "
+    "that is not in the published equations is marked as inferred. On emulated circuits a trace is the current of a DPI "
+    "synapse on the emulated chip; thresholds, gate and hidden weight are computed from these currents, which a real "
+    "chip does not show to its host. Mismatch lies on other neurons at each point, so its curves are jagged. The "
+    "emulated circuits are a model, not a measured chip."
 )
 
 
@@ -167,7 +178,7 @@ def _title(values: dict[str, Any]) -> str:
 
 def _rows(values: dict[str, Any]) -> list[list[str]]:
     words = {True: "yes", False: "NO", None: "nothing to compare with"}
-    return [[c["what"], c["wanted"], c["found"], words[c["met"]]] for c in values["checks"]]
+    return [[c["what"], c["wanted"], c["found"], words[c["met"]], c["origin"]] for c in values["checks"]]
 
 
 def _settings(values: dict[str, Any]) -> str:
@@ -190,7 +201,7 @@ def _markdown(figures: Sequence[dict[str, Any]]) -> str:
             f"[SVG]({name}.svg) · [numbers]({name}.json)",
             "",
         ]
-        lines += ["| asked | wanted | found | holds |", "|---|---|---|---|"]
+        lines += ["| " + " | ".join(_COLUMNS) + " |", "|---" * len(_COLUMNS) + "|"]
         lines += ["| " + " | ".join(cell(part) for part in row) + " |" for row in _rows(values)]
         lines += ["", *[f"- {cell(note)}" for note in values["notes"]], f"- Settings: {cell(_settings(values))}.", ""]
     return "\n".join(lines)

@@ -12,7 +12,7 @@ from bcall_hw import __version__, files, random_bits
 from bcall_hw.arrays import FloatArray
 from bcall_hw.errors import CorruptFile, FileProblem, ForeignFile, InvalidValue
 from bcall_hw.experiments.dataset import MNIST_THRESHOLD
-from bcall_hw.experiments.figures.curves import Check, FigureData, Report, curve
+from bcall_hw.experiments.figures.curves import ANCHOR, Check, FigureData, Report, curve
 from bcall_hw.experiments.figures.linear_training import (
     KINDS,
     Cell,
@@ -181,29 +181,23 @@ def _figure_data(preset: str, settings: LinearSettings, mnist: Mnist, progress: 
         title="Linear classifier on binarised MNIST: test accuracy against the grey threshold",
         preset=preset,
         curves=curves,
-        checks=_checks(settings, means, majority, progress),
+        checks=_checks(settings, means, majority),
         notes=_notes(settings, len(mnist.test), majority),
         settings={**progress.identity, "test_images": len(mnist.test), "majority_accuracy": majority},
     )
 
 
-def _checks(settings: LinearSettings, means: _Means, majority: float, progress: _Progress) -> list[Check]:
-    checks = [_all_done(settings, progress), _above_majority(means, majority), _binary_below_float(settings, means)]
+def _checks(settings: LinearSettings, means: _Means, majority: float) -> list[Check]:
+    checks = [_above_majority(means, majority), _binary_below_float(settings, means)]
     if len(settings.pools) > 1:
         checks += [_pool_helps_binary(settings, means), _pool_leaves_float(settings, means)]
     return checks + [_plateau(settings, kind, means[settings.pools[-1], kind]) for kind in KINDS]
 
 
-def _all_done(settings: LinearSettings, progress: _Progress) -> Check:
-    total, done = len(_cells(settings)), len(progress.correct)
-    found = f"{done} cells, {settings.initialisations} initialisations each"
-    return Check("cells trained (threshold, pool size, kind of weights)", f"all {total}", found, done == total)
-
-
 def _above_majority(means: _Means, majority: float) -> Check:
     lowest = min(float(values.min()) for values in means.values())
     wanted = f"everywhere above the majority class, {majority:.4f}"
-    return Check("lowest mean accuracy", wanted, f"{lowest:.4f}", lowest > majority)
+    return Check("lowest mean accuracy", wanted, f"{lowest:.4f}", lowest > majority, ANCHOR)
 
 
 def _binary_below_float(settings: LinearSettings, means: _Means) -> Check:
@@ -212,14 +206,14 @@ def _binary_below_float(settings: LinearSettings, means: _Means) -> Check:
     pool, threshold = settings.pools[row], settings.thresholds[column]
     found = f"smallest {100 * gaps.min():.2f} points (pool {pool}, threshold {threshold}), mean {100 * gaps.mean():.2f}"
     wanted = "above 0 at every threshold and pool size"
-    return Check("float less binary, in points of accuracy", wanted, found, bool(gaps.min() > 0))
+    return Check("float less binary, in points of accuracy", wanted, found, bool(gaps.min() > 0), ANCHOR)
 
 
 def _pool_helps_binary(settings: LinearSettings, means: _Means) -> Check:
     levels = [float(means[pool, "binary"].mean()) for pool in settings.pools]
     found = ", ".join(f"pool {pool}: {level:.4f}" for pool, level in zip(settings.pools, levels, strict=True))
     met = all(later > earlier for earlier, later in itertools.pairwise(levels))
-    return Check("binary weights, accuracy averaged over thresholds", "rises with the pool size", found, met)
+    return Check("binary weights, accuracy averaged over thresholds", "rises with the pool size", found, met, ANCHOR)
 
 
 def _pool_leaves_float(settings: LinearSettings, means: _Means) -> Check:
@@ -227,7 +221,7 @@ def _pool_leaves_float(settings: LinearSettings, means: _Means) -> Check:
     widest = float((levels.max(axis=0) - levels.min(axis=0)).max())
     what = "float weights, difference between pool sizes (a mean of linear scores is one linear score)"
     wanted = f"below {100 * _SAME:.1f} points at every threshold"
-    return Check(what, wanted, f"at most {100 * widest:.2f} points", widest < _SAME)
+    return Check(what, wanted, f"at most {100 * widest:.2f} points", widest < _SAME, ANCHOR)
 
 
 def _plateau(settings: LinearSettings, kind: Kind, accuracy: FloatArray) -> Check:
@@ -246,7 +240,7 @@ def _plateau(settings: LinearSettings, kind: Kind, accuracy: FloatArray) -> Chec
         found += f"; {accuracy[marked]:.4f} at {MNIST_THRESHOLD}"
         met = first <= marked <= last
     what = f"{kind} weights, pool {settings.pools[-1]}: thresholds within {100 * _PLATEAU:.0f} point of the best (plateau)"
-    return Check(what, f"{MNIST_THRESHOLD} is one of them, with all between", found, met)
+    return Check(what, f"{MNIST_THRESHOLD} is one of them, with all between", found, met, ANCHOR)
 
 
 def _notes(settings: LinearSettings, tested: int, majority: float) -> list[str]:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bcall_hw.arrays import FloatArray
-from bcall_hw.errors import BcallError
 from bcall_hw.experiments.figures import drawing, trains
-from bcall_hw.experiments.figures.curves import Check, FigureData, Report, curve
+from bcall_hw.experiments.figures.curves import FORMS, SHAPE, Check, FigureData, Report, curve
 from bcall_hw.experiments.figures.emulated import changes_from_readings, emulated_readings
 from bcall_hw.experiments.figures.forms import EMULATED, FIXED, FLOAT, fixed_engine, float_engine
 from bcall_hw.experiments.figures.settings import FigureSettings
 from bcall_hw.rule.synapses import SynapseEngine
+from bcall_hw.trace_circuit import rule_traces
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,12 +39,10 @@ def compute(settings: FigureSettings, report: Report) -> FigureData:
         for name, course in _course(engine, pairs, times_ms * 1e-3, unit).items():
             data.curves.append(curve(f"pair-{name}/{form}", times_ms, "ms", course))
     report("figure 2", 1, 2)
-    for form, board in settings.boards().items():
-        try:
-            read = emulated_readings(rule, pairs, board)
-        except BcallError as problem:
-            data.notes.append(f"pair-*/{form} is missing: {problem}")
-            continue
+    boards, reason = settings.boards(rule_traces(rule))
+    data.notes += [reason] if reason else []
+    for form, board in boards.items():
+        read = emulated_readings(rule, pairs, board)
         looks = np.rint(times_ms * 1e3 / settings.dt_us).astype(np.int64) - 1
         for name in ("x_i", "x_j"):
             data.curves.append(curve(f"pair-{name}/{form}", times_ms, "ms", read.course[name][looks]))
@@ -53,7 +51,7 @@ def compute(settings: FigureSettings, report: Report) -> FigureData:
         level = w[np.searchsorted(at, times_ms * 1e-3 - unit / 2, side="right") - 1]
         data.curves.append(curve(f"pair-w_hid/{form}", times_ms, "ms", level))
     report("figure 2", 2, 2)
-    data.checks = _checks(data)
+    data.checks = _checks(data, settings)
     return data
 
 
@@ -74,16 +72,20 @@ def _course(engine: SynapseEngine, pairs: trains.Pairs, times_s: FloatArray, uni
     return {name: np.array(values) for name, values in none.items()}
 
 
-def _checks(data: FigureData) -> list[Check]:
+def _checks(data: FigureData, settings: FigureSettings) -> list[Check]:
     checks = []
+    for form in (FLOAT, FIXED):
+        ys = [y for name in ("x_i", "x_j", "w_hid") for y in data.curve(f"pair-{name}/{form}").y]
+        inside = min(ys) >= 0.0 and max(ys) <= 1.0
+        found = f"{min(ys):.3f} to {max(ys):.3f}"
+        checks.append(Check(f"traces and hidden weight, {form}", "within [0, 1]", found, inside, SHAPE))
     for name in ("x_i", "x_j", "w_hid"):
-        for form in (FLOAT, FIXED):
-            y = np.array(data.curve(f"pair-{name}/{form}").y)
-            inside = bool(y.min() >= 0.0 and y.max() <= 1.0)
-            checks.append(Check(f"{name}, {form}", "within [0, 1]", f"{y.min():.3f} to {y.max():.3f}", inside))
-    checks.append(data.deviation(f"pair-w_hid/{FIXED}", f"pair-w_hid/{FLOAT}", 2.0**-10))
-    if any(c.name == f"pair-x_i/{EMULATED}" for c in data.curves):
-        checks += [data.deviation(f"pair-{name}/{EMULATED}", f"pair-{name}/{FLOAT}", 0.02) for name in ("x_i", "x_j")]
+        checks.append(data.deviation(f"pair-{name}/{FIXED}", f"pair-{name}/{FLOAT}", 1e-6, FORMS))
+        if not data.has(f"pair-{name}/{EMULATED}"):
+            checks.append(data.not_emulated(f"pair-{name}/{EMULATED}"))
+            continue
+        limit = settings.emulated_limit * float(np.ptp(data.curve(f"pair-{name}/{FLOAT}").y))
+        checks.append(data.deviation(f"pair-{name}/{EMULATED}", f"pair-{name}/{FLOAT}", limit, FORMS))
     return checks
 
 

@@ -8,7 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bcall_hw import random_bits
-from bcall_hw.arrays import FloatArray, IntArray
+from bcall_hw.arrays import BoolArray, FloatArray, IntArray
+from bcall_hw.errors import InvalidValue
+
+SAME_S = 1e-9  # times this near are the same
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +32,10 @@ class Pairs:
     post_s: FloatArray
     post_ids: IntArray
     learn_from_s: FloatArray
+
+    def learning(self, times_s: FloatArray, ids: IntArray) -> BoolArray:
+        """Which spikes of which pairs come when their pair learns."""
+        return np.asarray(times_s >= self.learn_from_s[ids] - SAME_S)
 
     def on_grid(self, dt_us: int) -> Pairs:
         """The same with every spike on the nearest whole step."""
@@ -67,6 +74,9 @@ def poisson(
         Times (s) and the train of each spike.
     """
     rates = np.asarray(rates_hz, dtype=np.float64)
+    if rates.size and not (rates.min() >= 0.0 and rates.max() * dt_us * 1e-6 < 1.0):
+        limit = f"from 0 to below {1e6 / dt_us:g} Hz"
+        raise InvalidValue("impossible rate (Hz)", where=f"trains, {stream}", used=(rates.min(), rates.max()), limit=limit)
     p, unit = rates * dt_us * 1e-6, dt_us * 1e-6
     first, n_steps = round(start_s / unit), round(duration_s / unit)
     expected = float(np.max(p, initial=0.0)) * n_steps
@@ -75,6 +85,8 @@ def poisson(
     with np.errstate(divide="ignore"):
         gaps = np.floor(np.log1p(-u) / np.log1p(-p)[:, None])  # geometric: failures before the next success
     steps = np.cumsum(np.where(np.isfinite(gaps), gaps, n_steps) + 1.0, axis=1) - 1.0
+    if rates.size and steps[:, -1].min() < n_steps:
+        raise InvalidValue("a train has more spikes than were drawn", where=f"trains, {stream}", used=most)
     train, index = np.nonzero(steps < n_steps)
     return (first + steps[train, index]) * unit, train.astype(np.int64)
 
@@ -125,7 +137,12 @@ def periodic_pairs(rates_hz: FloatArray, dt_s: float, warm_s: float, measured: I
 
     Args:
         measured: how many pairs each trial learns from.
+
+    Raises:
+        InvalidValue: |dt| is not below the shortest period, less the lead of 2 ms.
     """
+    if not abs(dt_s) + 2e-3 < 1.0 / float(np.max(rates_hz)):
+        raise InvalidValue("pairs overlap", where="periodic pairs", used=(dt_s, float(np.max(rates_hz))))
     first = 2e-3
     lead = first + max(0.0, -dt_s)
     warm = np.ceil(warm_s * rates_hz).astype(np.int64)
