@@ -21,7 +21,7 @@ from bcall_hw.errors import CorruptFile, FileProblem, ForeignFile
 if TYPE_CHECKING:
     import h5py
 
-_PART = ".part"
+_PART = ".bcall_hw-part"
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -80,17 +80,18 @@ def folder_of_one_run(path: Path) -> Iterator[None]:
         raise FileProblem("name a folder of its own for the results", where="--out", used="the current folder")
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = (path / ".lock").open("w")
+        handle = os.open(path / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     except OSError as problem:
         raise _unwritable(path, problem) from None
-    with lock:
+    with os.fdopen(handle, "r+b", buffering=0) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             fix = "Wait for it, or choose another folder."
             raise FileProblem("another run is writing here", where=str(path), fix=fix) from None
         for left in path.glob(f".*{_PART}"):
-            left.unlink(missing_ok=True)
+            if left.is_file() and not left.is_symlink():
+                left.unlink(missing_ok=True)
         yield
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, expm1, inf, log1p
+from math import expm1, inf, log1p
 from typing import Any, cast
 
 import numpy as np
@@ -121,7 +121,7 @@ def pulse_width_s(tau_s: float, a: float, name: str = "") -> float:
 
 def finite_pulse_mean(rate_hz: float, pulse_s: float) -> float:
     """Mean of the trace under Poisson spikes when pulses last and restart: the share of time in a pulse, 1 - exp(-r T)."""
-    return 1.0 - exp(-rate_hz * pulse_s)
+    return -expm1(-rate_hz * pulse_s)
 
 
 def retrigger_error(rate_hz: float, tau_s: float, a: float) -> float:

@@ -13,7 +13,6 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
-from types import SimpleNamespace
 from typing import Any
 from urllib.error import URLError
 
@@ -233,9 +232,8 @@ def test_checks_say_what_is_not_met() -> None:
         (1, "binary"): np.array([0.88, 0.87, 0.82]), (20, "binary"): np.array([0.915, 0.91, 0.86]),
     }  # fmt: skip
     bad = {key: values[[2, 2, 0]] if key == (20, "binary") else values for key, values in good.items()}
-    done: Any = SimpleNamespace(correct=dict.fromkeys(range(12)))
-    assert [c.met for c in linear_classifier._checks(settings, good, 0.1, done)] == [True] * 7
-    found = {c.what: c.met for c in linear_classifier._checks(settings, bad, 0.1, done)}
+    assert [c.met for c in linear_classifier._checks(settings, good, 0.1)] == [True] * 6
+    found = {c.what: c.met for c in linear_classifier._checks(settings, bad, 0.1)}
     assert found["float less binary, in points of accuracy"] is False
     assert found["binary weights, pool 20: thresholds within 1 point of the best (plateau)"] is False
     no_mark = LinearSettings(thresholds=(0, 150, 250), pools=(1, 20))

@@ -51,7 +51,8 @@ def _terminated(number: int, frame: FrameType | None) -> None:
 def main() -> None:
     """Entry point: a wrong option is told as JSON too where JSON was asked for."""
     usage_error: type[Exception] = typer.BadParameter.__mro__[1]  # the base class of all wrong options
-    signal.signal(signal.SIGTERM, _terminated)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _terminated)
     try:
         code = app(standalone_mode=False)
     except usage_error as problem:

@@ -35,11 +35,12 @@ def figures(
     Leaves FIGURE.json, .png and .svg of each, gallery.md and index.html. Figure 5 is left out of "all" without --data.
     """
     from bcall_hw.experiments.figures.gallery import figure_names, make, make_all, not_applicable, write_gallery
+    from bcall_hw.experiments.figures.linear_classifier import PARTIAL
     from bcall_hw.experiments.figures.settings import FigureSettings
 
     settings = FigureSettings(preset=preset, seed=seed, chip=chip, mismatch_cv=mismatch_cv, dt_us=dt_us)
     names, started = figure_names(figure), time.perf_counter()
-    partial = out / "5.partial.json"
+    partial = out / PARTIAL
     if "5" not in names and (data is not None or resume):
         raise InvalidValue("are for figure 5", where="--data and --resume", used=f"figure {figure}")
     if (figure == "5" or data is not None) and partial.exists() and not resume:

@@ -62,7 +62,7 @@ def demo(result: Mapping[str, Any], report: Path) -> None:
 
 def violations(network: Path, chip: str, found: tuple[BcallError, ...]) -> None:
     """Every broken rule, one a row."""
-    table = Table("rule", "violation", title=f"{network} does not fit {chip}")
+    table = Table("rule", "violation", title=escape(f"{network} does not fit {chip}"))
     for violation in found[:20]:
         table.add_row(type(violation).__name__, escape(str(violation)))
     console.print(table)

@@ -13,6 +13,7 @@ import numpy as np
 
 _LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 _LOG2_E = 1.4426950408889634
+_SMALLEST = -745.13  # e^x is 0 in float64 below
 _TAYLOR = tuple(1.0 / factorial(k) for k in range(13, -1, -1))
 
 #: Longest span of one call, in units of tau_i: traces are held multiplied by exp(t / tau_i), up to e^this.
@@ -27,7 +28,7 @@ def exp(x):  # type: ignore[no-untyped-def]
 
     x = n ln 2 + r with |r| <= ln 2 / 2, a Taylor series of degree 13 for r, and an exact scaling by 2^n.
     """
-    if x < -700.0:
+    if x < _SMALLEST:
         return 0.0
     n = int(x * _LOG2_E - 0.5)
     r = (x - n * _LN2_HIGH) - n * _LN2_LOW
@@ -61,9 +62,9 @@ def log(x):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True)
 def _lasts(x, theta, tau):  # type: ignore[no-untyped-def]
-    """How long a trace x >= theta takes to fall to theta."""
+    """How long a trace x >= theta takes to fall to theta; to 0 it falls where float64 ends."""
     ratio = x / theta if theta > 0.0 else np.inf
-    return tau * log(ratio) if ratio < 1e300 else np.inf
+    return tau * log(ratio) if ratio < 1e300 else -tau * _SMALLEST
 
 
 @numba.njit(cache=True)
@@ -142,10 +143,10 @@ def advance_float(  # type: ignore[no-untyped-def]
     for j in range(n_posts):
         row_sources = sources[j]
         distinct, n_events = _chain(row_sources, n_sources, source_start, head, following)
-        current[:] = first
         straight, n_unused = True, 0  # straight: slot k listens to source k, so a row is one stretch of memory
         for k in range(n_slots):
             straight &= row_sources[k] == k
+            current[row_sources[k]] = first[row_sources[k]]
             if row_sources[k] == n_sources:
                 unused[n_unused] = k
                 n_unused += 1

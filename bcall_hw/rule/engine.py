@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from math import inf
+from typing import Any
+
 import numpy as np
 
 from bcall_hw.arrays import BoolArray, FloatArray
@@ -32,6 +35,9 @@ class PlasticityEngine(SynapseEngine):
     def time_s(self) -> float:
         """Time that has passed since the start (s)."""
         return self._time_s
+
+    def _as_clock(self, value: Any) -> float:
+        return float(value) if isinstance(value, (int, float)) and 0.0 <= value < inf else -1.0
 
     def _largest(self, name: str) -> int:
         del name

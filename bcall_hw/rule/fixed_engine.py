@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -69,6 +69,9 @@ class FixedPointEngine(SynapseEngine):
     def time_s(self) -> float:
         """Time that has passed since the start (s)."""
         return self._steps * (self.dt_us / 1e6)
+
+    def _as_clock(self, value: Any) -> int:
+        return value if type(value) is int and 0 <= value <= fixed_point.MAX_STEPS else -1
 
     def _largest(self, name: str) -> int:
         return self.rule.weight_one if name == "w_hid" else self.rule.trace_one
@@ -146,6 +149,10 @@ class FixedPointEngine(SynapseEngine):
         """Times as whole steps."""
         steps = times_s * (1e6 / self.dt_us)
         whole = np.rint(steps)
+        if whole.size and whole.max() > fixed_point.MAX_STEPS:
+            raise InvalidValue(
+                f"{what} lies too far ahead (steps)", where="FixedPointEngine", used=whole.max(), limit=fixed_point.MAX_STEPS
+            )
         off = np.flatnonzero(np.abs(steps - whole) > 1e-6 * np.maximum(1.0, np.abs(steps) * 1e-6))
         if off.size:
             used, limit = float(times_s[off[0]]), f"whole steps of {self.dt_us} us"

@@ -44,6 +44,12 @@ class Bistability(Record):
     alpha: Increment = 1.0
     beta: Increment = 1.0
 
+    def __init__(self, /, **data: float) -> None:
+        super().__init__(**data)
+        if not max(self.alpha, self.beta) / self.tau_w_s < float("inf"):
+            used = (self.alpha, self.beta, self.tau_w_s)
+            raise InvalidValue("a slope is beyond all numbers", where="Bistability", used=used)
+
 
 class RuleParameters(Record):
     """All numbers of the rule (arXiv 2504.06796, equations 1 to 4). Traces and weights are dimensionless, in [0, 1].

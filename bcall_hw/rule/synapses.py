@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from math import inf
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -56,7 +58,11 @@ class SynapseEngine(ABC):
     """
 
     def __init__(self, parameters: RuleParameters, sources: npt.ArrayLike, n_sources: int, w_hid: npt.ArrayLike) -> None:
-        self.parameters, self.n_sources = parameters, n_sources
+        if not isinstance(parameters, RuleParameters):
+            raise InvalidValue("needs RuleParameters", where=type(self).__name__, used=type(parameters).__name__)
+        if isinstance(n_sources, bool) or not isinstance(n_sources, (int, np.integer)) or n_sources < 0:
+            raise InvalidValue("n_sources must be a whole number", where=type(self).__name__, used=str(n_sources)[:40])
+        self.parameters, self.n_sources = parameters, int(n_sources)
         self._sources: IntArray = _whole("source indices", sources, type(self).__name__)
         weights: FloatArray = np.array(w_hid, dtype=np.float64, order="C")
         shape, where = self._sources.shape, type(self).__name__
@@ -134,10 +140,12 @@ class SynapseEngine(ABC):
         posts, where = self._sources.shape[0], f"{type(self).__name__}.advance"
         for name, times, ids, count in (("pre", pre_s, pre_ids, self.n_sources), ("post", post_s, post_ids, posts)):
             _check(where, name, times, ids, count, duration_s)
-        gate = np.ones(posts, dtype=np.bool_) if learn is None else np.ascontiguousarray(learn, dtype=np.bool_)
-        if gate.shape != (posts,):
-            raise InvalidValue("learn needs one value per post neuron", where=where, used=gate.shape, limit=(posts,))
-        self._run(duration_s, Spikes(*_in_order(pre_s, pre_ids), *_in_order(post_s, post_ids)), gate)
+        gate = np.ascontiguousarray(np.ones(posts, dtype=np.bool_) if learn is None else learn)
+        if gate.shape != (posts,) or gate.dtype != np.bool_:
+            used, limit = (gate.shape, str(gate.dtype)), ((posts,), "bool")
+            raise InvalidValue("learn needs one truth value per post neuron", where=where, used=used, limit=limit)
+        spikes = Spikes(*_in_order(pre_s, pre_ids, duration_s), *_in_order(post_s, post_ids, duration_s))
+        self._run(float(duration_s), spikes, gate)
         on = self._is_on()
         post, slot = np.nonzero((on != self._on) & (self._sources >= 0))
         self._on = on
@@ -162,9 +170,9 @@ class SynapseEngine(ABC):
         """
         where = type(self).__name__
         for name in (*self._STATE, self._CLOCK, "fingerprint"):
-            if name not in state:
+            if not isinstance(state, dict) or name not in state:
                 raise InvalidValue("part of the checkpoint is missing", where=f"{where}.{name}")
-        if state["fingerprint"] != self._fingerprint():
+        if str(state["fingerprint"]) != self._fingerprint():
             raise InvalidValue("checkpoint of another engine: other synapses or parameters", where=where)
         given = {name: np.asarray(state[name]) for name in self._STATE}
         for name, array in given.items():
@@ -173,10 +181,13 @@ class SynapseEngine(ABC):
                 used, limit = array.shape, mine.shape
                 what = "checkpoint of another engine, or damaged"
                 raise InvalidValue(what, where=f"{where}.{name}", used=used, limit=limit)
+        clock = self._as_clock(state[self._CLOCK])
+        latest = max((float(a.max(initial=0.0)) for n, a in given.items() if n.startswith("t_")), default=0.0)
+        if clock < 0 or latest > clock + 1e-9:
+            raise InvalidValue("impossible time", where=f"{where}.{self._CLOCK}", used=str(state[self._CLOCK])[:40])
         for name, array in given.items():
             getattr(self, f"_{name}")[...] = array
-        clock = f"_{self._CLOCK}"
-        setattr(self, clock, type(getattr(self, clock))(state[self._CLOCK]))
+        setattr(self, f"_{self._CLOCK}", clock)
         self._on = self._is_on()
 
     def _plausible(self, name: str, array: npt.NDArray[Any]) -> bool:
@@ -184,6 +195,10 @@ class SynapseEngine(ABC):
         if not np.all(np.isfinite(array)):
             return False
         return name.startswith("t_") or bool(np.all((array >= 0) & (array <= self._largest(name))))
+
+    @abstractmethod
+    def _as_clock(self, value: Any) -> float:
+        """A clock of a checkpoint; negative if it is none."""
 
     @abstractmethod
     def _largest(self, name: str) -> int:
@@ -194,8 +209,8 @@ class SynapseEngine(ABC):
         return hashlib.sha256(self._sources.tobytes() + self.parameters.model_dump_json().encode()).hexdigest()
 
 
-def _in_order(times: FloatArray, ids: IntArray) -> tuple[FloatArray, IntArray]:
-    times, ids = np.asarray(times, dtype=np.float64), np.asarray(ids, dtype=np.int64)
+def _in_order(times: FloatArray, ids: IntArray, duration_s: float) -> tuple[FloatArray, IntArray]:
+    times, ids = np.minimum(np.asarray(times, dtype=np.float64), duration_s), np.asarray(ids, dtype=np.int64)
     if np.all(times[1:] >= times[:-1]):
         return times, ids
     order = np.argsort(times, kind="stable")
@@ -203,8 +218,12 @@ def _in_order(times: FloatArray, ids: IntArray) -> tuple[FloatArray, IntArray]:
 
 
 def _check(where: str, name: str, times: FloatArray, ids: IntArray, count: int, duration_s: float) -> None:
-    if not np.isfinite(duration_s) or duration_s < 0:
+    if not isinstance(duration_s, Real) or not 0.0 <= float(duration_s) < inf:
         raise InvalidValue("duration must be finite and not negative", where=where, used=duration_s)
+    for given in (times, ids):
+        if np.ndim(given) != 1 or (np.size(given) and np.asarray(given).dtype.kind not in "iuf"):
+            used = (np.shape(given), str(np.asarray(given).dtype))
+            raise InvalidValue(f"{name} times and ids must be rows of numbers", where=where, used=used)
     if len(times) != len(ids):
         raise InvalidValue(f"{name} times and ids differ in length", where=where, used=(len(times), len(ids)))
     if len(times) == 0:
@@ -220,7 +239,12 @@ def _check(where: str, name: str, times: FloatArray, ids: IntArray, count: int, 
 
 def _whole(what: str, given: npt.ArrayLike, where: str) -> IntArray:
     """A copy as 64-bit integers, of values that are whole numbers."""
-    values = np.asarray(given)
-    if values.dtype.kind not in "iuf" or (values.dtype.kind == "f" and not np.all(values == np.rint(values))):
+    try:
+        values = np.asarray(given)
+    except ValueError:
+        values = np.array("ragged")
+    if values.dtype.kind == "f" and not np.all((values == np.rint(values)) & (np.abs(values) < 2.0**53)):
+        raise InvalidValue(f"{what} must be whole numbers", where=where, used=str(values.dtype))
+    if values.dtype.kind not in "iuf" or (values.dtype.kind == "u" and values.size and int(values.max()) >= 2**63):
         raise InvalidValue(f"{what} must be whole numbers", where=where, used=str(values.dtype))
     return np.array(values, dtype=np.int64, order="C")

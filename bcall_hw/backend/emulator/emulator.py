@@ -197,12 +197,19 @@ class Emulator:
         Raises:
             InvalidValue: saved from other chips.
         """
-        machine, rows = self._running(), np.asarray(state["rows"])
+        machine = self._running()
+        try:
+            rows, pending = np.asarray(state["rows"]), np.asarray(state["pending"]).reshape(-1, 2)
+            dither, drawn = int(state["dither"]), np.asarray(state["poisson"])
+        except (KeyError, TypeError, ValueError, OverflowError) as problem:
+            raise InvalidValue("state is incomplete or damaged", where="emulator", used=str(problem)[:60]) from None
         if rows.shape != (machine.rows.shape[0], words.STATE_ROWS, machine.rows.shape[2]):
             raise InvalidValue("state of another board", where="emulator", used=rows.shape)
-        pending = np.asarray(state["pending"], dtype=np.int32).reshape(-1, 2)
         top = (machine.rows.shape[0], self._chip.tags_per_core)
-        if rows.min() < 0 or np.any(pending < 0) or np.any(pending >= top) or len(pending) > len(machine.destinations.core):
+        whole = all(a.dtype.kind in "iu" for a in (rows, pending)) or (not pending.size and rows.dtype.kind in "iu")
+        if not whole or rows.min() < 0 or rows.max() > words.INT32_MAX or np.any(pending < 0) or np.any(pending >= top):
+            raise InvalidValue("state is damaged", where="emulator", fix="Start again without it.")
+        if len(pending) > len(machine.destinations.core):
             raise InvalidValue("state is damaged", where="emulator", fix="Start again without it.")
         pulse = rows[:, words.PULSE : words.PULSE + 4]
         longest = machine.rows[:, words.PULSE_STEPS][:, None] if machine.finite_pulses else 0
@@ -211,9 +218,9 @@ class Emulator:
             raise InvalidValue("state has pulses that this board cannot have", where="emulator", fix=fix)
         if np.any(rows[:, words.V] >= words.V_RANGE << words.V_BITS):
             raise InvalidValue("membrane beyond its range", where="emulator", fix="Start again without it.")
+        self._poisson.restore(drawn)
         machine.rows[:, : words.STATE_ROWS] = rows
-        machine.pending, machine.dither = pending, int(state["dither"]) % words.ONE
-        self._poisson.restore(np.asarray(state["poisson"]))
+        machine.pending, machine.dither = pending.astype(np.int32), dither % words.ONE
 
     def state_sha256(self) -> str:
         """Hash of every state word, and of the spikes on their way."""

@@ -6,16 +6,26 @@ import html
 import io
 import os
 import signal
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from importlib import import_module
 from multiprocessing import active_children, get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bcall_hw import files
-from bcall_hw.errors import BackendProblem, UnknownName
+from bcall_hw.errors import BackendProblem, FileProblem, UnknownName
+from bcall_hw.experiments.figures import (
+    bistability,
+    linear_classifier,
+    mean_trace,
+    pair,
+    rate_map,
+    stdp_srdp,
+    stop_learning,
+)  # fmt: skip
 from bcall_hw.experiments.figures.curves import FigureData, Report
 from bcall_hw.experiments.figures.settings import FigureSettings
 from bcall_hw.report import Page
@@ -23,16 +33,23 @@ from bcall_hw.report import Page
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Modules by the name of their figure; each has `compute` and `draw`.
-FIGURES = {
-    "1": "mean_trace",
-    "2": "pair",
-    "3": "stdp_srdp",
-    "4": "rate_map",
-    "5": "linear_classifier",
-    "bistability": "bistability",
-    "stop-learning": "stop_learning",
-}
+
+class FigureModule(Protocol):
+    """What the module of a figure offers; figure 5 has a face of its own, because it trains for minutes."""
+
+    def compute(self, settings: FigureSettings, report: Report) -> FigureData:
+        """The numbers."""
+        ...
+
+    def draw(self, data: FigureData) -> Figure:
+        """The picture."""
+        ...
+
+
+MODULES: dict[str, FigureModule] = {
+    "1": mean_trace, "2": pair, "3": stdp_srdp, "4": rate_map, "bistability": bistability, "stop-learning": stop_learning,
+}  # fmt: skip
+FIGURES = ("1", "2", "3", "4", "5", "bistability", "stop-learning")
 
 
 def figure_names(wanted: str) -> list[str]:
@@ -60,20 +77,26 @@ def not_applicable(name: str, settings: FigureSettings, data: Path | None) -> st
 def make_all(names: Sequence[str], settings: FigureSettings, out: Path, report: Report) -> dict[str, FigureData]:
     """Make several figures (not 5), one process each up to the number of processors, and report how many are done.
 
+    Only this process writes: what a killed run leaves behind cannot write into the folder of a later one.
+
     Raises:
-        As `make`.
+        As `make`. BackendProblem: a process ended without a result.
     """
     workers = min(len(names), os.cpu_count() or 1)
     if workers < 2:
         return {name: make(name, settings, out, report) for name in names}
     made: dict[str, FigureData] = {}
     others = active_children()
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_leave_interrupts_to_the_parent)
+    pool = ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_end_with_the_parent, initargs=(os.getpid(),)
+    )
     try:
-        jobs = {pool.submit(make, name, settings, out, _silent): name for name in names}
+        jobs = {pool.submit(_computed, name, settings, _silent): name for name in names}
         report("figures", 0, len(names))
         for job in as_completed(jobs):
-            made[jobs[job]] = job.result()
+            name, (found, pictures) = jobs[job], job.result()
+            _write(out, found, pictures)
+            made[name] = found
             report("figures", len(made), len(names))
     except BrokenProcessPool:
         fix = "Make the figures one by one."
@@ -87,8 +110,16 @@ def make_all(names: Sequence[str], settings: FigureSettings, out: Path, report: 
     return {name: made[name] for name in names}
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def _end_with_the_parent(parent: int) -> None:
+    """Leave interrupts to the parent, and end when it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _silent(what: str, done: int, total: int) -> None:
@@ -107,17 +138,27 @@ def make(
     Raises:
         As the figure's own `compute`; FileProblem: the folder cannot be written.
     """
-    module: Any = import_module(f"bcall_hw.experiments.figures.{FIGURES[name]}")
-    if name == "5":
-        found = cast(FigureData, module.compute(settings.preset, settings.seed, out, data, resume, report))
+    if name != "5":
+        found, pictures = _computed(name, settings, report)
     else:
-        found = cast(FigureData, module.compute(settings, report))
-    pictures = _pictures(cast("Callable[[FigureData], Figure]", module.draw)(found))  # before anything is written
-    files.write_json(out / f"{name}.json", found.as_dict())
-    for kind, content in pictures.items():
-        files.write_bytes(out / f"{name}.{kind}", content)
-    (out / f"{name}.partial.json").unlink(missing_ok=True)
+        found = linear_classifier.compute(settings.preset, settings.seed, out, data, resume, report)
+        pictures = _pictures(linear_classifier.draw(found))
+    _write(out, found, pictures)
+    if name == "5":
+        (out / linear_classifier.PARTIAL).unlink(missing_ok=True)
     return found
+
+
+def _computed(name: str, settings: FigureSettings, report: Report) -> tuple[FigureData, dict[str, bytes]]:
+    """A figure's numbers and pictures."""
+    found = MODULES[name].compute(settings, report)
+    return found, _pictures(MODULES[name].draw(found))
+
+
+def _write(out: Path, found: FigureData, pictures: Mapping[str, bytes]) -> None:
+    files.write_json(out / f"{found.figure}.json", found.as_dict())
+    for kind, content in pictures.items():
+        files.write_bytes(out / f"{found.figure}.{kind}", content)
 
 
 def _pictures(figure: Figure) -> dict[str, bytes]:
@@ -134,15 +175,30 @@ def _pictures(figure: Figure) -> dict[str, bytes]:
 
 
 def read_figures(out: Path) -> list[dict[str, Any]]:
-    """The figures that lie in a folder as JSON, in the order of `FIGURES`; files of another make are left alone."""
+    """The figures that lie in a folder as JSON, in the order of `FIGURES`; files that are not of ours are left alone."""
     found = []
     for name in FIGURES:
         path = out / f"{name}.json"
-        if files.is_file(path):
-            values = files.read_json(path)
-            if isinstance(values, dict) and values.get("figure") == name and "checks" in values:
-                found.append(values)
+        try:
+            values = files.read_json(path) if files.is_file(path) else None
+        except FileProblem:
+            continue
+        if isinstance(values, dict) and values.get("figure") == name and _is_ours(values):
+            found.append(values)
     return found
+
+
+def _is_ours(values: dict[str, Any]) -> bool:
+    """Whether a JSON object has what the page shows of a figure."""
+    texts = [values.get(key) for key in ("title", "preset", "bcall_hw")]
+    checks, notes = values.get("checks"), values.get("notes")
+    if not isinstance(checks, list) or not isinstance(notes, list) or not isinstance(values.get("settings"), dict):
+        return False
+    for check in checks:
+        if not isinstance(check, dict) or check.get("met", 0) not in (True, False, None):
+            return False
+        texts += [check.get(key) for key in ("what", "wanted", "found", "origin")]
+    return all(isinstance(text, str) for text in [*texts, *notes])
 
 
 def write_gallery(out: Path) -> None:
