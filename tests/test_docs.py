@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,25 @@ def test_table_of_traces_on_a_core_is_what_the_code_says(chip: ChipModel) -> Non
     found = [line for line in (DOCS / "trace_on_circuit.md").read_text().splitlines() if re.match(r"\| [D\d]", line)]
     assert found == table_rows(chip)
     assert len(found) == 13
+
+
+@pytest.mark.parametrize("name", ["rule.md", "trace_on_circuit.md"])
+def test_examples_of_the_docs_run(name: str, tmp_path: Path) -> None:
+    for block in re.findall(r"```python\n(.*?)```", (DOCS / name).read_text(), re.DOTALL):
+        command = [sys.executable, "-W", "error", "-c", block]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_presets_of_the_docs_are_those_of_the_code() -> None:
+    rows = [line for line in (DOCS / "rule.md").read_text().splitlines() if line.startswith("|")]
+    for start, fields, scale in (
+        ("| tau_i / tau_j (ms)", ("tau_i_s", "tau_j_s"), 1e3), ("| a_i / a_j", ("a_i", "a_j"), 1), ("| c_p |", ("c_p",), 1),
+        ("| theta_i / theta_j", ("theta_i", "theta_j"), 1), ("| c_d1 / c_d2", ("c_d1", "c_d2"), 1),
+    ):  # fmt: skip
+        found = next(row for row in rows if row.startswith(start)).split("|")[2:-1]
+        wanted = [" / ".join(f"{getattr(rule, f) * scale:g}" for f in fields) for rule in PRESETS.values()]
+        assert [cell.strip() for cell in found] == wanted
 
 
 def test_traces_command_tells_the_same(run: Run, chip: ChipModel) -> None:
