@@ -61,6 +61,15 @@ def test_presets_of_the_docs_are_those_of_the_code() -> None:
         found = next(row for row in rows if row.startswith(start)).split("|")[2:-1]
         wanted = [" / ".join(f"{getattr(rule, f) * scale:g}" for f in fields) for rule in PRESETS.values()]
         assert [cell.strip() for cell in found] == wanted
+    stops = [rule.stop_learning for rule in PRESETS.values()]
+    others = {
+        "| tau_w (s)": [f"{rule.bistability.tau_w_s:g}" if rule.bistability else "none" for rule in PRESETS.values()],
+        "| tau_s (ms), a_s": [f"{s.tau_s * 1e3:g}, {s.a:g}" if s else "none" for s in stops],
+        "| theta_lo / theta_hi": [f"{s.theta_lo:g} / {s.theta_hi:g}" if s else "none" for s in stops],
+    }
+    for start, wanted in others.items():
+        found = next(row for row in rows if row.startswith(start)).split("|")[2:-1]
+        assert [cell.strip() for cell in found] == wanted
 
 
 def test_traces_command_tells_the_same(run: Run, chip: ChipModel) -> None:

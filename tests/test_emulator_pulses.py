@@ -105,10 +105,20 @@ def test_state_with_pulses_is_refused_by_a_board_without() -> None:
     finite.run(events([(0.0, 0, 0b0010, 256 + 3)]), 0.001)
     with pytest.raises(InvalidValue, match="pulses that this board cannot have"):
         started(config).load_state(finite.save_state())
-    state = finite.save_state()
-    state["rows"][1, words.PULSE, 3] = 10_000
-    with pytest.raises(InvalidValue, match="pulses that this board cannot have"):
-        finite.load_state(state)
+    for name, wrong in (("poisson", np.zeros(2)), ("poisson", np.zeros((1, 3), dtype=int)), ("dither", 1.7), ("rows", "x")):
+        before = finite.state_sha256()
+        with pytest.raises(InvalidValue, match=r"damaged|another board"):
+            finite.load_state(finite.save_state() | {name: wrong})
+        assert finite.state_sha256() == before
+
+
+def test_a_state_with_longer_pulses_than_the_biases_give_now_comes_back() -> None:
+    finite = started(driven_board(0.015).config(), pulses="finite")
+    finite.run(events([(0.0, 0, 0b0010, 256 + 3)]), 0.001)
+    finite.apply(driven_board(0.005).config())
+    before = finite.state_sha256()
+    finite.load_state(finite.save_state())
+    assert finite.state_sha256() == before
 
 
 def test_bad_probes_and_models_are_refused() -> None:

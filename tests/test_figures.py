@@ -18,13 +18,15 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import typer
 from conftest import Run, only_json
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from bcall_hw.errors import UnknownName
-from bcall_hw.experiments.figures import gallery, mean_trace, stdp_srdp
-from bcall_hw.experiments.figures.curves import FigureData
+from bcall_hw.experiments.figures import gallery, mean_trace, stdp_srdp, stop_learning
+from bcall_hw.experiments.figures.curves import Check, FigureData
 from bcall_hw.experiments.figures.emulated import Readings, changes_from_readings
 from bcall_hw.experiments.figures.forms import fixed_changes, float_changes, float_engine, play
 from bcall_hw.experiments.figures.settings import FigureSettings
@@ -724,8 +726,7 @@ def quiet(what: str, done: int, total: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["1.X1", "3.0"])
-def test_figure_3_of_the_other_presets(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(stdp_srdp, "emulated_curves", lambda *_: None, raising=False)  # the engines alone
+def test_figure_3_of_the_other_presets(name: str) -> None:
     found = stdp_srdp.compute(FigureSettings(preset=name), quiet).as_dict()
     assert not [c for c in found["checks"] if c["met"] is False]
     float_and_closed_form(found, RULES[name])
@@ -735,7 +736,7 @@ def test_figure_3_of_the_other_presets(monkeypatch: pytest.MonkeyPatch, name: st
 def test_figure_1_of_a_preset_whose_balance_lies_elsewhere(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """The rate of no drift may lie outside the rates of preset D (a = 1, preset 1.X1: 2.52 Hz); numbers stay finite."""
     for constant, value in {"_SPAN_S": 0.5, "_TRIALS": 20, "RATES_HZ": np.array([20.0, 100.0])}.items():
-        monkeypatch.setattr(mean_trace, constant, value, raising=False)  # not what this test is about
+        monkeypatch.setattr(mean_trace, constant, value)  # not what this test is about
     found = mean_trace.compute(FigureSettings(preset=name), quiet)
     assert isinstance(found, FigureData)
     for curve in found.curves:
@@ -749,6 +750,34 @@ def test_figure_1_of_a_preset_whose_balance_lies_elsewhere(monkeypatch: pytest.M
         assert below < 0 < above, (a, zero)
     json.dumps(found.as_dict(), allow_nan=False)
     mean_trace.draw(found)
+
+
+def test_long_steps_fit_the_stimulus_memory() -> None:
+    found = stop_learning.compute(FigureSettings(dt_us=1000), quiet)
+    assert found.has("open/emulated-finite")
+
+
+def test_strict_makes_a_failed_check_an_exit_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from bcall_hw.cli import figures as command
+
+    failing = FigureData("2", "t", "D", checks=[Check("a", "b", "c", False, "d")])
+    monkeypatch.setattr(gallery.MODULES["2"], "compute", lambda *_: failing)
+    monkeypatch.setattr(gallery.MODULES["2"], "draw", lambda _: Figure())
+    command.figures("2", out=tmp_path / "out")
+    with pytest.raises(typer.Exit) as ended:
+        command.figures("2", out=tmp_path / "out", strict=True)
+    assert ended.value.exit_code == 1
+
+
+def test_an_unfinished_figure_5_is_not_overwritten(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "5.partial.json").write_text("{}")
+    done = run("figures", "5", "--out", "out", "--json")
+    assert done.returncode == 2
+    assert "unfinished figure 5" in json.loads(done.stdout)["what"]
+    assert (tmp_path / "out" / "5.partial.json").read_text() == "{}"
+    for arguments in (("2", "--resume"), ("all", "--resume"), ("3", "--data", ".")):
+        assert run("figures", *arguments, "--out", "o").returncode == 2
 
 
 BAD = {

@@ -52,7 +52,8 @@ def main() -> None:
     """Entry point: a wrong option is told as JSON too where JSON was asked for."""
     usage_error: type[Exception] = typer.BadParameter.__mro__[1]  # the base class of all wrong options
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _terminated)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _terminated)
     try:
         code = app(standalone_mode=False)
     except usage_error as problem:

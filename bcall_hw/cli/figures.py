@@ -14,7 +14,7 @@ from bcall_hw.chip_model import DEFAULT_CHIP
 from bcall_hw.cli import show
 from bcall_hw.cli.shared import AsJson, Chip, Mismatch, Resume, Seed, StepUs, notes, progress_bars
 from bcall_hw.errors import FileProblem, InvalidValue
-from bcall_hw.files import folder_of_one_run
+from bcall_hw.files import folder_of_one_run, is_file
 
 
 def figures(
@@ -40,12 +40,6 @@ def figures(
 
     settings = FigureSettings(preset=preset, seed=seed, chip=chip, mismatch_cv=mismatch_cv, dt_us=dt_us)
     names, started = figure_names(figure), time.perf_counter()
-    partial = out / PARTIAL
-    if "5" not in names and (data is not None or resume):
-        raise InvalidValue("are for figure 5", where="--data and --resume", used=f"figure {figure}")
-    if (figure == "5" or data is not None) and partial.exists() and not resume:
-        fix = "Go on with --resume, or remove it to begin anew."
-        raise FileProblem("an unfinished figure 5 lies here", where=str(partial), fix=fix)
     made: dict[str, dict[str, Any]] = {}
     skipped: dict[str, str] = {}
     for name in names if figure == "all" else []:
@@ -53,13 +47,19 @@ def figures(
         if reason:
             skipped[name] = reason
     due = [name for name in names if name not in skipped]
+    if "5" not in due and (resume or (data is not None and figure != "all")):
+        raise InvalidValue("are for figure 5", where="--data and --resume", used=f"figure {figure}")
     quick, slow = [name for name in due if name != "5"], [name for name in due if name == "5"]
     with folder_of_one_run(out), progress_bars(as_json) as report:
+        unfinished = is_file(out / PARTIAL)
+        if slow and unfinished and not resume:
+            fix = f"Go on with --resume, or remove {PARTIAL} to begin anew."
+            raise FileProblem("an unfinished figure 5 lies here", where=str(out), fix=fix)
         if len(quick) > 1:
             made |= {name: found.as_dict() for name, found in make_all(quick, settings, out, report).items()}
             write_gallery(out)  # there to look at while figure 5 takes its minutes
         for name in (quick if len(quick) == 1 else []) + slow:
-            going_on = resume and (figure != "all" or partial.exists())
+            going_on = resume and (figure != "all" or unfinished)
             made[name] = make(name, settings, out, report, data, going_on).as_dict()
         write_gallery(out)
     checks = {name: values["checks"] for name, values in made.items()}

@@ -64,7 +64,7 @@ def log(x):  # type: ignore[no-untyped-def]
 def _lasts(x, theta, tau):  # type: ignore[no-untyped-def]
     """How long a trace x >= theta takes to fall to theta; to 0 it falls where float64 ends."""
     ratio = x / theta if theta > 0.0 else np.inf
-    return tau * log(ratio) if ratio < 1e300 else -tau * _SMALLEST
+    return tau * log(ratio) if ratio < np.inf else -tau * _SMALLEST
 
 
 @numba.njit(cache=True)

@@ -37,7 +37,8 @@ class PlasticityEngine(SynapseEngine):
         return self._time_s
 
     def _as_clock(self, value: Any) -> float:
-        return float(value) if isinstance(value, (int, float)) and 0.0 <= value < inf else -1.0
+        real = isinstance(value, (int, float, np.floating, np.integer)) and not isinstance(value, bool)
+        return float(value) if real and 0.0 <= value < inf else -1.0
 
     def _largest(self, name: str) -> int:
         del name

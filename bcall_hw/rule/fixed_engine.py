@@ -71,7 +71,8 @@ class FixedPointEngine(SynapseEngine):
         return self._steps * (self.dt_us / 1e6)
 
     def _as_clock(self, value: Any) -> int:
-        return value if type(value) is int and 0 <= value <= fixed_point.MAX_STEPS else -1
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        return int(value) if whole and 0 <= value <= fixed_point.MAX_STEPS else -1
 
     def _largest(self, name: str) -> int:
         return self.rule.weight_one if name == "w_hid" else self.rule.trace_one

@@ -152,7 +152,7 @@ class _Decoder:
         if off.size:
             core, neuron = (int(i) for i in off[0])
             where = f"{self.core_name(core)} neuron {neuron}: pulse width"
-            used, limit = f"{steps[core, neuron] * self.dt_s:.3g} s", f"about {10 * self.dt_s:.3g} s, ten time steps"
+            used, limit = f"{steps[core, neuron] * self.dt_s:.3g} s", f"from {10 * self.dt_s:.3g} s on any width"
             fix = "Take a longer pulse width, a shorter time step (10 us at least), or ideal pulses."
             raise BackendProblem("is too short for finite pulses", where=where, used=used, limit=limit, fix=fix)
         self.put(words.PULSE_STEPS, steps, "pulse width in steps", needed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Mapping
 from numbers import Real
 from typing import Any, Literal
@@ -200,7 +201,7 @@ class Emulator:
         machine = self._running()
         try:
             rows, pending = np.asarray(state["rows"]), np.asarray(state["pending"]).reshape(-1, 2)
-            dither, drawn = int(state["dither"]), np.asarray(state["poisson"])
+            dither, drawn = operator.index(state["dither"]), np.asarray(state["poisson"])
         except (KeyError, TypeError, ValueError, OverflowError) as problem:
             raise InvalidValue("state is incomplete or damaged", where="emulator", used=str(problem)[:60]) from None
         if rows.shape != (machine.rows.shape[0], words.STATE_ROWS, machine.rows.shape[2]):
@@ -211,10 +212,8 @@ class Emulator:
             raise InvalidValue("state is damaged", where="emulator", fix="Start again without it.")
         if len(pending) > len(machine.destinations.core):
             raise InvalidValue("state is damaged", where="emulator", fix="Start again without it.")
-        pulse = rows[:, words.PULSE : words.PULSE + 4]
-        longest = machine.rows[:, words.PULSE_STEPS][:, None] if machine.finite_pulses else 0
-        if np.any(pulse > longest):
-            fix = "Open the emulator with the pulses of the saved state."
+        if not machine.finite_pulses and np.any(rows[:, words.PULSE : words.PULSE + 4]):
+            fix = "Open the emulator with finite pulses."
             raise InvalidValue("state has pulses that this board cannot have", where="emulator", fix=fix)
         if np.any(rows[:, words.V] >= words.V_RANGE << words.V_BITS):
             raise InvalidValue("membrane beyond its range", where="emulator", fix="Start again without it.")

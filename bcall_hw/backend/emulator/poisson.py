@@ -8,7 +8,7 @@ import numpy.typing as npt
 from bcall_hw import portable_math, random_bits
 from bcall_hw.arrays import IntArray
 from bcall_hw.backend.emulator.routing import InputEvents
-from bcall_hw.errors import BackendProblem, StimulusProblem
+from bcall_hw.errors import BackendProblem, InvalidValue, StimulusProblem
 from bcall_hw.stimulus import Stimulus
 
 _MOST_PER_STEP = 15
@@ -81,7 +81,13 @@ class PoissonSources:
         return np.array(sorted(self._drawn.items()), dtype=np.int64).reshape(-1, 2)
 
     def restore(self, drawn: IntArray) -> None:
-        """Go back to what `drawn` told."""
+        """Go back to what `drawn` told.
+
+        Raises:
+            InvalidValue: it is no such table; nothing changes then.
+        """
+        if drawn.ndim != 2 or drawn.shape[1] != 2 or (drawn.size and (drawn.dtype.kind not in "iu" or drawn.min() < 0)):
+            raise InvalidValue("state of the Poisson sources is damaged", where="emulator", used=drawn.shape)
         self._generators.clear()
         self._drawn = {int(tag): int(count) for tag, count in drawn}
         for tag, count in self._drawn.items():

@@ -10,7 +10,7 @@ import numpy as np
 
 from bcall_hw.errors import InvalidValue
 from bcall_hw.experiments.figures import drawing, trains
-from bcall_hw.experiments.figures.curves import CLOSED_FORM, SHAPE, Check, FigureData, Report, curve
+from bcall_hw.experiments.figures.curves import CLOSED_FORM, INFERRED, Check, FigureData, Report, curve
 from bcall_hw.experiments.figures.forms import CLOSED, FIXED, FLOAT
 from bcall_hw.experiments.figures.settings import FigureSettings
 from bcall_hw.rule.engine import PlasticityEngine
@@ -84,7 +84,7 @@ def _checks(data: FigureData, drift: Bistability) -> list[Check]:
         down = bool(tie[1] < tie[0] and tie[-1] == 0.0)
         what = f"w_hid = 0.5, {form} (tau_w = {drift.tau_w_s:g} s)"
         found = "goes down, to 0" if down else "does not"
-        checks.append(Check(what, "goes down, to 0", found, down, SHAPE))
+        checks.append(Check(what, "goes down, to 0", found, down, INFERRED))
     return checks
 
 

@@ -18,6 +18,8 @@ SHAPE = "shape in the caption"
 CLOSED_FORM = "closed form"
 FORMS = "the forms agree"
 ANCHOR = "anchor of this project"
+RULE = "the rule's own definition"
+INFERRED = "inferred choice"
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,8 @@ class Check:
         wanted: what is asked, in words.
         found: what was found, in words.
         met: whether it holds; None where nothing can be asked (a preset for which no value is known, a missing circuit).
-        origin: a shape that the paper's caption describes, a closed form, the agreement of two forms of the rule, or an anchor:
-            a number of this project's own that tells a change.
+        origin: where the demand comes from, one of the constants above; an anchor is a number of this project's own that tells
+            a change.
     """
 
     what: str
@@ -125,7 +127,10 @@ class FigureData:
         pairs = [(f, w) for x, f, w in zip(found.x, found.y, wanted.y, strict=True) if x not in leave_out]
         worst = max(abs(f - w) / (abs(w) if relative else 1.0) for f, w in pairs)
         words = (f"within {limit:.0%}", f"{worst:.2%}") if relative else (f"within {limit:.2g}", f"{worst:.2g}")
-        return Check(f"{name} against {reference}", words[0], words[1], worst <= limit, origin)
+        left_out = [x for x in found.x if x in leave_out]
+        missing = f", {len(pairs)} of {len(found.x)} points (near jumps: {', '.join(f'{x:g}' for x in left_out)})"
+        what = f"{name} against {reference}" + (missing if left_out else "")
+        return Check(what, words[0], words[1], worst <= limit, origin)
 
     def not_emulated(self, what: str) -> Check:
         """The check of a circuit that the chip cannot hold."""

@@ -26,7 +26,7 @@ from bcall_hw.rule.parameters import RuleParameters
 from bcall_hw.trace_circuit import TraceOnCircuit, TraceTarget, on_one_core, rule_traces
 
 _FULL_SCALE_A = 1e-9  # of every trace; far above the gain current, where the DPI is linear
-_SPAN_STEPS = 1000  # of one run: the stimulus memory of the chip is small
+_SPAN_US = 100_000  # of one run: the stimulus memory of the chip is small
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,9 @@ class EmulatedTraces:
         last = max((int(at.max()) for _, at in inputs.values() if at.size), default=0)
         if last >= n_steps:
             raise InvalidValue("spikes after the end", where="emulated traces", used=last, limit=n_steps - 1)
-        for first in range(0, n_steps, _SPAN_STEPS):
-            steps = min(_SPAN_STEPS, n_steps - first)
+        span = _SPAN_US // self.dt_us
+        for first in range(0, n_steps, span):
+            steps = min(span, n_steps - first)
             trains: dict[str, tuple[IntArray, FloatArray]] = {}
             for name, (ids, at) in inputs.items():
                 inside = (at >= first) & (at < first + steps)

@@ -121,17 +121,17 @@ class _Progress:
             raise FileProblem("nothing to go on from", where=str(self.path), fix="Start without --resume.")
         found = files.read_json(self.path)
         if not isinstance(found, dict) or found.get("format") != _FORMAT:
-            raise ForeignFile("is no unfinished figure 5", where=str(self.path), fix="Start without --resume.")
+            raise ForeignFile("is no unfinished figure 5", where=str(self.path), fix="Remove it to begin anew.")
         identity, correct = found.get("identity"), found.get("correct")
         if not isinstance(identity, dict) or not isinstance(correct, dict):
-            raise CorruptFile("is damaged", where=str(self.path), fix="Start without --resume.")
+            raise CorruptFile("is damaged", where=str(self.path), fix="Remove it to begin anew.")
         differing = sorted(k for k in identity.keys() | self.identity.keys() if identity.get(k) != self.identity.get(k))
         if differing:
-            fix = "Use the same options, or start without --resume."
+            fix = "Use the same options, or remove it to begin anew."
             raise ForeignFile("is of another run", where=str(self.path), used=f"differs in {', '.join(differing)}", fix=fix)
         wrong = [name for name, values in correct.items() if name not in self._names or not self._plausible(values)]
         if wrong:
-            raise CorruptFile("is damaged", where=str(self.path), used=wrong[0], fix="Start without --resume.")
+            raise CorruptFile("is damaged", where=str(self.path), used=wrong[0], fix="Remove it to begin anew.")
         self.correct = correct
 
     def _plausible(self, values: object) -> bool:

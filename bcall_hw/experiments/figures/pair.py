@@ -8,7 +8,7 @@ import numpy as np
 
 from bcall_hw.arrays import FloatArray
 from bcall_hw.experiments.figures import drawing, trains
-from bcall_hw.experiments.figures.curves import FORMS, SHAPE, Check, FigureData, Report, curve
+from bcall_hw.experiments.figures.curves import FORMS, RULE, Check, FigureData, Report, curve
 from bcall_hw.experiments.figures.emulated import changes_from_readings, emulated_readings
 from bcall_hw.experiments.figures.forms import EMULATED, FIXED, FLOAT, fixed_engine, float_engine
 from bcall_hw.experiments.figures.settings import FigureSettings
@@ -78,7 +78,7 @@ def _checks(data: FigureData, settings: FigureSettings) -> list[Check]:
         ys = [y for name in ("x_i", "x_j", "w_hid") for y in data.curve(f"pair-{name}/{form}").y]
         inside = min(ys) >= 0.0 and max(ys) <= 1.0
         found = f"{min(ys):.3f} to {max(ys):.3f}"
-        checks.append(Check(f"traces and hidden weight, {form}", "within [0, 1]", found, inside, SHAPE))
+        checks.append(Check(f"traces and hidden weight, {form}", "within [0, 1]", found, inside, RULE))
     for name in ("x_i", "x_j", "w_hid"):
         checks.append(data.deviation(f"pair-{name}/{FIXED}", f"pair-{name}/{FLOAT}", 1e-6, FORMS))
         if not data.has(f"pair-{name}/{EMULATED}"):

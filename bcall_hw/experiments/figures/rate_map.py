@@ -54,7 +54,8 @@ def compute(settings: FigureSettings, report: Report) -> FigureData:
         what = f"map-{order}, {EMULATED} against {FLOAT} on the same trains"
         if EMULATED in boards:
             ideal = float_changes(rule, fewer).reshape(_EMULATED_HZ.size, _EMULATED_HZ.size, -1).mean(axis=2)
-            worst, limit = float(np.max(np.abs(_map(data, order, EMULATED, _EMULATED_HZ) - ideal))), settings.emulated_limit
+            worst = float(np.max(np.abs(_map(data, order, EMULATED, _EMULATED_HZ) - ideal)))
+            limit = settings.emulated_limit * float(np.max(np.abs(ideal)))
             data.checks.append(Check(what, f"within {limit:.2g}", f"{worst:.2g}", worst <= limit, FORMS))
         else:
             data.checks.append(data.not_emulated(what))
@@ -68,7 +69,7 @@ def compute(settings: FigureSettings, report: Report) -> FigureData:
 
 
 def _fixed_agrees(data: FigureData, order: str) -> list[Check]:
-    """All cells at once; a trial whose trace lies within rounding of a threshold may go the other way: 1e-4 of a mean."""
+    """All cells at once; a trial whose trace lies within rounding of a threshold may go the other way."""
     worst = float(np.max(np.abs(_map(data, order, FIXED, RATES_HZ) - _map(data, order, FLOAT, RATES_HZ))))
     return [Check(f"map-{order}, {FIXED} against {FLOAT}", "within 0.0002", f"{worst:.2g}", worst <= 2e-4, FORMS)]
 
