@@ -353,11 +353,17 @@ def test_real_files_load_from_every_layout_and_stay_untouched(tmp_path: Path) ->
     assert len(list(raw.iterdir())) == 4
 
 
-@real
-def test_a_cache_that_is_filled_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache's folder of raw files."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    raw = tmp_path / "bcall_hw" / "mnist" / "MNIST" / "raw"
-    raw.mkdir(parents=True)
+    folder = tmp_path / "bcall_hw" / "mnist" / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@real
+def test_a_cache_that_is_filled_needs_no_network(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in NAMES:
         (raw / f"{name}.gz").symlink_to(Path(os.environ["BCALL_MNIST"]).resolve() / f"{name}.gz")
     monkeypatch.setattr(vision, "_download", None)
@@ -386,11 +392,8 @@ def mirror(folder: Path) -> Iterator[str]:
 
 
 @real
-def test_a_download_fills_the_cache_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_fills_the_cache_once(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From a mirror in this process; an unpacked file that a killed run left cut short is not believed."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    raw = tmp_path / "bcall_hw" / "mnist" / "MNIST" / "raw"
-    raw.mkdir(parents=True)
     for name in NAMES:
         (raw / name).write_bytes(b"cut short")
     with mirror(Path(os.environ["BCALL_MNIST"])) as address:

@@ -210,6 +210,7 @@ class SynapseEngine(ABC):
 
 
 def _in_order(times: FloatArray, ids: IntArray, duration_s: float) -> tuple[FloatArray, IntArray]:
+    """By time; a last spike that rounding put up to a nanosecond behind the end is at the end."""
     times, ids = np.minimum(np.asarray(times, dtype=np.float64), duration_s), np.asarray(ids, dtype=np.int64)
     if np.all(times[1:] >= times[:-1]):
         return times, ids
@@ -231,7 +232,7 @@ def _check(where: str, name: str, times: FloatArray, ids: IntArray, count: int, 
     if not (float(np.min(times)) >= 0.0 and float(np.max(times)) <= duration_s + 1e-9):
         span, limit = (float(np.min(times)), float(np.max(times))), f"0 to {duration_s} s"
         raise InvalidValue(f"{name} spikes outside the span", where=where, used=span, limit=limit)
-    _whole(f"{name} ids", ids, where)
+    _require_whole(f"{name} ids", np.asarray(ids), where)
     lowest, highest = int(np.min(ids)), int(np.max(ids))
     if lowest < 0 or highest >= count:
         raise InvalidValue(f"{name} id out of range", where=where, used=lowest if lowest < 0 else highest, limit=count - 1)
@@ -243,8 +244,12 @@ def _whole(what: str, given: npt.ArrayLike, where: str) -> IntArray:
         values = np.asarray(given)
     except ValueError:
         values = np.array("ragged")
+    _require_whole(what, values, where)
+    return np.array(values, dtype=np.int64, order="C")
+
+
+def _require_whole(what: str, values: npt.NDArray[Any], where: str) -> None:
     if values.dtype.kind == "f" and not np.all((values == np.rint(values)) & (np.abs(values) < 2.0**53)):
         raise InvalidValue(f"{what} must be whole numbers", where=where, used=str(values.dtype))
     if values.dtype.kind not in "iuf" or (values.dtype.kind == "u" and values.size and int(values.max()) >= 2**63):
         raise InvalidValue(f"{what} must be whole numbers", where=where, used=str(values.dtype))
-    return np.array(values, dtype=np.int64, order="C")

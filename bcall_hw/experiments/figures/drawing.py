@@ -38,9 +38,9 @@ def panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure
     return figure, list(axes.ravel())
 
 
-def line(axes: Axes, found: Curve, *, scale: float = 1.0, x_scale: float = 1.0, **style: Any) -> None:
+def line(axes: Axes, found: Curve, *, scale: float = 1.0, **style: Any) -> None:
     """One curve in the style of its form; its spread as a band."""
-    x, y = np.array(found.x) * x_scale, np.array(found.y) * scale
+    x, y = np.array(found.x), np.array(found.y) * scale
     look = STYLES.get(found.form, {}) | style
     axes.plot(x, y, **look)
     if found.sd is not None:
@@ -48,10 +48,10 @@ def line(axes: Axes, found: Curve, *, scale: float = 1.0, x_scale: float = 1.0, 
         axes.fill_between(x, y - sd, y + sd, color=look.get("color"), alpha=0.18, linewidth=0, zorder=0)
 
 
-def forms(axes: Axes, data: FigureData, check: str, scale: float = 1.0, x_scale: float = 1.0, **style: Any) -> None:
+def forms(axes: Axes, data: FigureData, check: str, scale: float = 1.0, **style: Any) -> None:
     """All forms of one check."""
     for found in data.forms(check):
-        line(axes, found, scale=scale, x_scale=x_scale, **style)
+        line(axes, found, scale=scale, **style)
 
 
 def legend(axes: Axes, data: FigureData, check: str, solid: bool = False, **where: Any) -> None:

@@ -25,7 +25,7 @@ from bcall_hw.experiments.figures import (
     rate_map,
     stdp_srdp,
     stop_learning,
-)  # fmt: skip
+)
 from bcall_hw.experiments.figures.curves import FigureData, Report
 from bcall_hw.experiments.figures.settings import FigureSettings
 from bcall_hw.report import Page

@@ -22,7 +22,7 @@ from bcall_hw.experiments.figures.forms import (
     float_changes,
     float_engine,
     scaled,
-)  # fmt: skip
+)
 from bcall_hw.experiments.figures.settings import FigureSettings
 from bcall_hw.rule.calcium_trace import poisson_mean
 from bcall_hw.rule.parameters import RuleParameters
