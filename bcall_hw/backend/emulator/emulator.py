@@ -51,8 +51,7 @@ class Emulator:
     ) -> None:
         self._chip = load_chip(chip) if isinstance(chip, str) else chip
         self._profile = profile or BoardProfile()
-        if type(dt_us) is not int or not 10 <= dt_us <= 1000 or 1000 % dt_us:
-            raise InvalidValue("time step must divide 1 ms", where="emulator dt_us", used=dt_us, limit="10 to 1000 us")
+        check_step_us(dt_us, "emulator dt_us")
         if implementation not in ("numba", "numpy"):
             raise InvalidValue("no such implementation", where="emulator", used=implementation, limit="numba or numpy")
         if pulses not in ("ideal", "finite"):
@@ -238,6 +237,16 @@ class Emulator:
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+
+def check_step_us(dt_us: int, where: str) -> None:
+    """Refuse a time step (us) that the emulator does not run at.
+
+    Raises:
+        InvalidValue: it does not divide 1 ms, or is below 10 us.
+    """
+    if type(dt_us) is not int or not 10 <= dt_us <= 1000 or 1000 % dt_us:
+        raise InvalidValue("time step must divide 1 ms", where=where, used=dt_us, limit="10 to 1000 us")
 
 
 def _merged(first: routing.InputEvents, second: routing.InputEvents) -> routing.InputEvents:

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from bcall_hw import random_bits
+from bcall_hw.backend.emulator.emulator import check_step_us
 from bcall_hw.backend.emulator.words import DEFAULT_STEP_US
 from bcall_hw.chip_model import DEFAULT_CHIP, load_chip
-from bcall_hw.errors import InvalidValue
 from bcall_hw.experiments.figures.emulated import Board, most_pairs, why_not_held
 from bcall_hw.experiments.figures.forms import EMULATED, FINITE, MISMATCHED, plain
 from bcall_hw.records import Record
@@ -43,8 +43,7 @@ class FigureSettings(Record):
         super().__init__(**data)
         preset(self.preset)
         load_chip(self.chip)
-        if not 10 <= self.dt_us <= 1000 or 1000 % self.dt_us:
-            raise InvalidValue("time step must divide 1 ms", where="figures, dt_us", used=self.dt_us, limit="10 to 1000 us")
+        check_step_us(self.dt_us, "figures, dt_us")
 
     @property
     def rule(self) -> RuleParameters:
