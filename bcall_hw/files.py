@@ -133,6 +133,35 @@ def read_json(path: Path) -> Any:
         raise CorruptFile("is not JSON", where=str(path), used=str(problem)) from None
 
 
+def read_document(path: Path, kind: str, version: int) -> dict[str, Any]:
+    """The fields of a JSON or TOML file (by its ending) that says what it is in `format` and `format_version`.
+
+    Raises:
+        FileProblem, CorruptFile, ForeignFile: missing, damaged, or something else.
+    """
+    name = kind.partition("/")[2].replace("_", " ")
+    if path.suffix == ".json":
+        values = read_json(path)
+    elif path.suffix == ".toml":
+        import tomlkit
+        from tomlkit.exceptions import TOMLKitError
+
+        try:
+            values = tomlkit.parse(read_text(path)).unwrap()
+        except (TOMLKitError, ValueError) as problem:
+            raise CorruptFile("is not TOML", where=str(path), used=str(problem)) from None
+    else:
+        raise ForeignFile(f"{name}s are .json or .toml files", where=str(path), used=path.suffix or "no ending")
+    if not isinstance(values, dict) or values.get("format") != kind:
+        raise ForeignFile(f"is not a {name} file", where=str(path), limit=f'format = "{kind}"')
+    if "format_version" not in values:
+        raise ForeignFile("lacks its format version", where=str(path), fix=f"Add format_version = {version}.")
+    used = values["format_version"]
+    if used != version:
+        raise ForeignFile("has another format version", where=str(path), used=used, limit=version, fix="Update bcall-hw.")
+    return values
+
+
 # Our HDF5 files begin with a user block that holds a magic word and the SHA-256 of the rest: a damaged file is told before
 # the HDF5 library, which may crash on it, sees it.
 _BLOCK = 512

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tomlkit
 from pydantic import Field
-from tomlkit.exceptions import TOMLKitError
 
 from bcall_hw import files, random_bits
 from bcall_hw.arrays import IntArray
@@ -270,24 +269,7 @@ class Network(Record):
             FileProblem, CorruptFile, ForeignFile: the file is missing, damaged or something else.
             InvalidValue, UnknownName, EmptyNetwork: its content is not a valid network.
         """
-        path = Path(path)
-        if path.suffix == ".json":
-            values = files.read_json(path)
-        elif path.suffix == ".toml":
-            try:
-                values = tomlkit.parse(files.read_text(path)).unwrap()
-            except (TOMLKitError, ValueError) as problem:
-                raise CorruptFile("is not TOML", where=str(path), used=str(problem)) from None
-        else:
-            raise _unknown_ending(path)
-        if not isinstance(values, Mapping) or values.get("format") != "bcall_hw/network":
-            raise ForeignFile("is not a network file", where=str(path), limit='format = "bcall_hw/network"')
-        if "format_version" not in values:
-            raise ForeignFile("lacks its format version", where=str(path), fix="Add format_version = 1.")
-        if values.get("format_version") != 1:
-            used = values.get("format_version")
-            raise ForeignFile("has another format version", where=str(path), used=used, limit=1, fix="Update bcall-hw.")
-        return cls(**values)
+        return cls(**files.read_document(Path(path), "bcall_hw/network", 1))
 
 
 def _unknown_ending(path: Path) -> ForeignFile:

@@ -21,10 +21,12 @@ def raw_bits(seed: int, stream: str, count: int) -> npt.NDArray[np.uint64]:
     return generator(seed, stream).random_raw(count)
 
 
-def generator(seed: int, stream: str) -> np.random.Philox:
-    """A Philox generator of its own for each (seed, stream name); use only its `random_raw`."""
+def generator(seed: int, stream: str, first: int = 0) -> np.random.Philox:
+    """A Philox generator of its own for each (seed, stream name), at word number `first`; use only its `random_raw`."""
     digest = hashlib.sha256(f"{seed}/{stream}".encode()).digest()
-    return np.random.Philox(key=int.from_bytes(digest[:16], "little"))
+    made = np.random.Philox(key=int.from_bytes(digest[:16], "little"), counter=first // 4)  # four words a count
+    made.random_raw(first % 4, output=False)
+    return made
 
 
 def uniform(seed: int, stream: str, count: int) -> FloatArray:

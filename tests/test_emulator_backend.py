@@ -20,6 +20,7 @@ from emulator_helpers import (
     random_cam,
     random_sram,
     random_stimulus,
+    rates_hz,
     silence,
     started,
     state,
@@ -54,9 +55,8 @@ def _network(seed: int = 4, chips: tuple[int, ...] = (0,)) -> Board:
     return random_board(np.random.default_rng(seed), chips, (0, 2))
 
 
-def _snapshot(emulator: Emulator) -> tuple[str, str, list[list[int]]]:
-    drawn = np.asarray(emulator.save_state()["poisson"]).tolist()
-    return emulator.state_sha256(), emulator.read_back().sha256, drawn
+def _snapshot(emulator: Emulator) -> tuple[str, str]:
+    return emulator.state_sha256(), emulator.read_back().sha256
 
 
 # Refusals ------------------------------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ def test_registers_after_opening_are_refused_because_of_their_low_range_bit() ->
 
 
 @pytest.mark.parametrize(
-    ("role", "word"), [("leak1", "leak"), ("dc", "input"), ("AMPA_gain", "AMPA"), ("GABA_B_gain", "GABA_B")]
+    ("role", "word"), [("dc", "input"), ("AMPA_gain", "AMPA"), ("GABA_B_gain", "GABA_B")]
 )
 def test_overflow_of_a_current_is_named_and_nothing_changes(role: str, word: str) -> None:
     network = Board()
@@ -192,6 +192,36 @@ def test_overflow_of_a_current_is_named_and_nothing_changes(role: str, word: str
         emulator.apply(network.config())
     assert word in str(problem.value)
     assert "chip 0 core 3" in str(problem.value)
+    assert _snapshot(emulator) == before
+
+
+def test_a_leak_beyond_its_word_is_held_and_told_of() -> None:
+    """The usual way to silence neurons is the largest leak that there is."""
+    network = Board()
+    network.neurons(3, target(dc_a=1e-9))
+    network.current(3, "leak2", 2e-5)
+    network.tau2[0, 3, 7] = True
+    emulator = started(network.config())
+    assert "chip 0 core 3" in emulator.warnings[0]
+    assert "1.07 uA" in emulator.warnings[0]
+    rates = rates_hz(emulator.run(silence(), 0.1))
+    assert rates[3, 7] == 0
+    assert rates[3, 6] > 0
+
+
+@pytest.mark.parametrize("what", ["DC and AMPA", "leak and AHP"])
+def test_currents_that_could_add_up_beyond_the_words_are_refused(what: str) -> None:
+    network = Board()
+    network.neurons(2, target(synapses={"AMPA": (0.01, 1e-10)}, adaptation=(0.1, 1e-12)))
+    emulator = started(network.config())
+    before = _snapshot(emulator)
+    for role in ("dc",) if what == "DC and AMPA" else ("leak1", "leak2"):
+        network.current(2, role, 1.87e-6)
+    network.current(2, "AMPA_gain" if what == "DC and AMPA" else "ahp_gain", 5e-9 if what == "DC and AMPA" else 1e-6)
+    network.current(2, "ahp_weight", 1e-10)
+    network.code(2, "ahp_enable", BiasCode(coarse=4, fine=80))
+    with pytest.raises(EmulatorOverflow, match="chip 0 core 2 neuron 0.*add up"):
+        emulator.apply(network.config())
     assert _snapshot(emulator) == before
 
 

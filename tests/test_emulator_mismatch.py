@@ -108,11 +108,11 @@ def test_mismatch_reaches_every_parameter_that_it_names() -> None:
     nominal = decode(config, ones, 100).rows
     rows = {
         "spike_threshold": {words.V_SPIKE}, "dc": {words.DC}, "refractory": {words.REFRACTORY_STEPS},
-        "leak1": {words.LEAK}, "leak2": {words.LEAK}, "pulse_width": set(range(words.JUMP, words.JUMP + 5)),
+        "leak1": {words.LEAK}, "leak2": {words.LEAK}, "pulse_width": set(range(words.EVENT, words.EVENT + 5)),
         "ahp_tau": {words.JUMP_AHP, words.FULL_AHP, words.DECAY_AHP}, "ahp_weight": {words.FULL_AHP},
     }  # fmt: skip
     for k, name in enumerate(("AMPA", "NMDA", "GABA_A", "GABA_B")):
-        rows[f"{name}_tau"] = {words.JUMP + k, words.FULL + k, words.DECAY + k}
+        rows[f"{name}_tau"] = {words.EVENT + k, words.FULL + k, words.DECAY + k}
         rows[f"{name}_weight"] = {words.FULL + k}
     assert set(rows) == set(MISMATCHED)
     for name in MISMATCHED:

@@ -459,7 +459,7 @@ def test_poisson_sources_fire_at_their_rate(rate_hz: float, dt_us: int) -> None:
 
     sources = range(100, 140)
     n_steps = 2_000_000 // dt_us
-    found = PoissonSources(3, dt_us).events(poisson(dict.fromkeys(sources, rate_hz)), (0,), n_steps)
+    found = PoissonSources(3, dt_us).events(poisson(dict.fromkeys(sources, rate_hz)), (0,), 0, n_steps)
     assert found is not None
     counts = np.bincount(found.tag, minlength=140)[100:]
     expected = math.floor(rate_hz / CHIP.poisson.step_hz) * CHIP.poisson.step_hz * 2.0

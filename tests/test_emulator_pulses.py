@@ -83,7 +83,7 @@ def pulse_times(dt_us: int, at_us: list[float], pulse_s: float, until: int) -> n
 def test_a_pulse_lasts_and_restarts(dt_us: int) -> None:
     config = driven_board(0.015).config()
     emulator = started(config, dt_us=dt_us, pulses="finite")
-    full = int(emulator._machine.rows[1, words.FULL, 3])  # type: ignore[union-attr]
+    full = int(emulator._engine.machine.rows[1, words.FULL, 3])  # type: ignore[union-attr]
     at = [1000.0, 31_000.0, 40_000.0, 41_000.0, 90_000.0]
     _, found = emulator.run_probed(events([(t, 0, 0b0010, 256 + 3) for t in at]), 0.12, "AMPA")
     expected = pulse_times(dt_us, at, 0.015, 120_000 // dt_us)
@@ -105,7 +105,7 @@ def test_state_with_pulses_is_refused_by_a_board_without() -> None:
     finite.run(events([(0.0, 0, 0b0010, 256 + 3)]), 0.001)
     with pytest.raises(InvalidValue, match="pulses that this board cannot have"):
         started(config).load_state(finite.save_state())
-    for name, wrong in (("poisson", np.zeros(2)), ("poisson", np.zeros((1, 3), dtype=int)), ("dither", 1.7), ("rows", "x")):
+    for name, wrong in (("pending", [1, 2]), ("pending", [[0, 16, 0]]), ("clock", 1.7), ("clock", -1), ("rows", "x")):
         before = finite.state_sha256()
         with pytest.raises(InvalidValue, match=r"damaged|another board"):
             finite.load_state(finite.save_state() | {name: wrong})
@@ -137,7 +137,7 @@ def test_finite_pulses_saturate_where_ideal_ones_do_not() -> None:
     config, pulse_s, rate_hz = driven_board(0.015).config(), 0.015, 50.0
     rng = np.random.default_rng(0)
     emulator = started(config, pulses="finite")
-    full = float(emulator._machine.rows[1, words.FULL, 0])  # type: ignore[union-attr]
+    full = float(emulator._engine.machine.rows[1, words.FULL, 0])  # type: ignore[union-attr]
     means = []
     for _ in range(20):
         count = rng.poisson(rate_hz * 0.1 * 250)

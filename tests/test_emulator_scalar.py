@@ -69,19 +69,24 @@ def _delivered(config: ChipConfig, lists: routing.Listeners, core_index: int, ta
     return found
 
 
+def _cores_reached(routes: routing.Destinations, source: int) -> list[tuple[int, int]]:
+    """(core index, tag) of a source's events, one for each core of their masks."""
+    here = routes.events[routes.start[source] : routes.start[source + 1]].tolist()
+    return [(chip * 4 + core, tag) for chip, mask, tag in here for core in range(4) if mask >> core & 1]
+
+
 @pytest.mark.parametrize("chips", [(0,), (3,), (0, 1), (1, 2), (0, 1, 2, 3)])
 def test_events_reach_every_matching_entry_and_no_other(chips: tuple[int, ...]) -> None:
     rng = np.random.default_rng(len(chips) * 10 + chips[0])
     config = random_board(rng, chips, (0, 3)).config()
-    lists, routes = routing.listeners(config), routing.destinations(config)
+    lists, routes = routing.listeners(config, BoardProfile()), routing.destinations(config)
     reached = 0
     for chip, core in itertools.product(chips, (0, 3)):
         for neuron in rng.integers(0, 14, 5).tolist():
             source = (config.chips.index(chip) * 4 + core) * NEURONS + neuron
-            here = slice(routes.start[source], routes.start[source + 1])
             found: Counter[tuple[int, int, int, int]] = Counter()
             expected: Counter[tuple[int, int, int, int]] = Counter()
-            for core_index, tag in zip(routes.core[here].tolist(), routes.tag[here].tolist(), strict=True):
+            for core_index, tag in _cores_reached(routes, source):
                 found += _delivered(config, lists, core_index, tag)
             for there, target_core, tag in _followed(config, chip, core, neuron):
                 expected += _listening(config, there, target_core, tag)
@@ -97,16 +102,14 @@ def test_destinations_of_all_neurons() -> None:
     assert routes.start[0] == 0
     assert len(routes.start) == 3 * 4 * NEURONS + 1
     for index, (chip, core, neuron) in enumerate(itertools.product(config.chips, range(4), range(NEURONS))):
-        here = slice(routes.start[index], routes.start[index + 1])
-        pairs = zip(routes.core[here].tolist(), routes.tag[here].tolist(), strict=True)
-        found = Counter((config.chips[c // 4], c % 4, tag) for c, tag in pairs)
+        found = Counter((config.chips[c // 4], c % 4, tag) for c, tag in _cores_reached(routes, index))
         assert found == Counter(_followed(config, chip, core, neuron))
-    assert len(routes.core) == len(routes.tag) == routes.start[-1] > 0
+    assert len(routes.events) == routes.start[-1] > 0
 
 
 def test_every_entry_is_in_exactly_one_list() -> None:
     config = random_board(np.random.default_rng(2), (1,), (1, 2)).config()
-    lists = routing.listeners(config)
+    lists = routing.listeners(config, BoardProfile())
     for core in range(4):
         total: Counter[tuple[int, int, int, int]] = Counter()
         for tag in range(1024):
@@ -117,7 +120,7 @@ def test_every_entry_is_in_exactly_one_list() -> None:
 
 def test_cleared_entries_listen_to_the_reserved_tag() -> None:
     config = Board().config()
-    found = _delivered(config, routing.listeners(config), 2, 0)
+    found = _delivered(config, routing.listeners(config, BoardProfile()), 2, 0)
     assert found == Counter({(0, 2, n, CHIP.cam.cleared.type): ENTRIES for n in range(NEURONS)})
     assert found == _listening(config, 0, 2, 0)
 
@@ -133,12 +136,10 @@ def test_stimulus_events_belong_to_the_step_that_holds_their_time(dt_us: int) ->
         with pytest.raises(StimulusProblem, match="stimulus event 0"):
             routing.input_events(events([lost]), (1, 3), dt_us)
     expected = [
-        (int(time) // dt_us, {1: 0, 3: 4}[chip] + core, tag)
-        for time, chip, mask, tag in rows
-        for core in range(4)
-        if chip in (1, 3) and mask >> core & 1
-    ]
-    assert sorted(zip(found.step.tolist(), found.core.tolist(), found.tag.tolist(), strict=True)) == sorted(expected)
+        (int(time) // dt_us, {1: 0, 3: 1}[chip], mask, tag) for time, chip, mask, tag in rows
+    ]  # fmt: skip
+    columns = (found.step, found.chip, found.core_mask, found.tag)
+    assert sorted(zip(*(c.tolist() for c in columns), strict=True)) == sorted(expected)
     assert found.step.tolist() == sorted(found.step.tolist())
 
 
@@ -179,7 +180,7 @@ def test_parameters_equal_the_closed_forms(dt_us: int) -> None:
                 full = current(f"{name}_gain") * (current(f"{name}_weight") / current(f"{name}_tau") - 1.0)
                 if name == "ahp" and fine("ahp_enable") == 0:
                     full = 0.0
-                expected[words.JUMP + k] = -math.expm1(-pulse_s / tau_s) * 2**24
+                expected[words.EVENT + k] = -math.expm1(-pulse_s / tau_s) * 2**24
                 expected[words.FULL + k] = max(0.0, full) * 1e15
                 expected[words.DECAY + k] = -math.expm1(-dt_s / tau_s) * 2**24
             for row, value in expected.items():
@@ -187,7 +188,7 @@ def test_parameters_equal_the_closed_forms(dt_us: int) -> None:
         assert np.all(rows[words.STATE_ROWS : words.SUM] >= 0)
         assert np.all(rows[: words.STATE_ROWS] == 0)
         gain = dt_s * 1e-15 / (c.soma * thermal) * 2**36
-        assert found.step_gain[chip_index * 4 + core] == pytest.approx(gain, abs=0.5001)
+        assert found.step_gain == pytest.approx(gain, abs=0.5001)
         tables = found.tables[chip_index * 4 + core]
         for index in (0, 1, 500, 633, 1023):
             membrane = 5e-13 * math.exp((index + 0.5) / 64)
@@ -210,10 +211,10 @@ class _Cell:
         chip_index, core, neuron = at
         parameter = [int(x) for x in rows[:, neuron]]
         self.threshold, self.refractory_steps, self.leak, self.dc = parameter[11:15]
+        self.jump, self.jump_ahp = parameter[15:19], parameter[19]
         self.pulse_steps, self.finite = parameter[15], finite
-        self.jump, self.jump_ahp = parameter[16:20], parameter[20]
-        self.full, self.full_ahp = parameter[21:25], parameter[25]
-        self.decay, self.decay_ahp = parameter[26:30], parameter[30]
+        self.full, self.full_ahp = parameter[20:24], parameter[24]
+        self.decay, self.decay_ahp = parameter[25:29], parameter[29]
         self.gain, self.tables = gain, tables.tolist()
         self.cam = [tuple(int(x) for x in e) for e in config.cam[chip_index, core, neuron]]
         self.v = self.waiting = self.ahp = 0
@@ -306,7 +307,7 @@ def test_oracle_equals_plain_integers_step_by_step(dt_us: int, mismatch_cv: floa
         block = chip * 4 + core
         for neuron in (0, 1, 255):
             at = (chip, core, neuron)
-            cells[at] = _Cell(config, found.rows[block], int(found.step_gain[block]), found.tables[block], at, finite)
+            cells[at] = _Cell(config, found.rows[block], found.step_gain, found.tables[block], at, finite)
     rng = np.random.default_rng(dt_us)
     pending: list[tuple[int, int, int]] = []
     busy_steps = silent_steps = 0

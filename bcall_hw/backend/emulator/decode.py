@@ -5,14 +5,17 @@ Everything is IEEE arithmetic on float64, rounded once to integers, so the same 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from bcall_hw import circuits, portable_math
 from bcall_hw.arrays import BoolArray, FloatArray, Int32Array, IntArray
 from bcall_hw.backend.emulator import words
+from bcall_hw.backend.emulator.routing import Listeners
 from bcall_hw.chip_config import ChipConfig
 from bcall_hw.errors import BackendProblem, EmulatorOverflow
 
@@ -23,20 +26,53 @@ class CoreParameters:
 
     Attributes:
         rows: int32, shape (cores, words.ROWS, neurons); state and scratch rows are zero.
-        step_gain: int64, shape (cores,): dt / (C U_T / kappa) per femtoampere, in v words * 2^16.
+        step_gain: dt / (C U_T / kappa) per femtoampere, in v words * 2^16.
         tables: int32, shape (cores, 3, table size): h, positive feedback (fA), NMDA gate.
+        saturated: names of cores with a neuron whose leak is held at the largest current word.
     """
 
     rows: Int32Array
-    step_gain: IntArray
+    step_gain: int
     tables: Int32Array
+    saturated: tuple[str, ...]
+
+    @cached_property
+    def soma_table(self) -> IntArray:
+        """h in the lower and positive feedback in the upper half of one word, shape (cores, table size)."""
+        return self.tables[:, 0].astype(np.int64) | (self.tables[:, 1].astype(np.int64) << 32)
+
+    @cached_property
+    def gates(self) -> Int32Array:
+        """The NMDA gate's tables, shape (cores, table size)."""
+        return np.ascontiguousarray(self.tables[:, 2])
+
+    @cached_property
+    def gated(self) -> npt.NDArray[np.uint8]:
+        """Which cores gate their NMDA currents."""
+        return (self.tables[:, 2] != 1 << words.GAIN_BITS).any(axis=1).astype(np.uint8)
+
+    def entry_words(self, listeners: Listeners, finite_pulses: bool) -> Int32Array:
+        """What each CAM entry adds, shape of `listeners.cells`; of no length where all entries of a cell add the same."""
+        if listeners.factors is None:
+            return np.zeros((len(self.rows), 0), dtype=np.int32)
+        nominal = self.rows[:, words.EVENT : words.EVENT + 4].reshape(len(self.rows), -1)
+        scaled = np.rint(np.take_along_axis(nominal, listeners.cells.astype(np.int64), axis=1) * listeners.factors)
+        low, high = (1, words.INT32_MAX) if finite_pulses else (0, words.ONE)
+        return np.clip(scaled, low, high).astype(np.int32)
 
 
-def decode(config: ChipConfig, factors: Mapping[str, FloatArray], dt_us: int, finite_pulses: bool = False) -> CoreParameters:
+def decode(
+    config: ChipConfig,
+    factors: Mapping[str, FloatArray],
+    dt_us: int,
+    finite_pulses: bool = False,
+    dead_neurons: Iterable[tuple[int, int, int]] = (),
+) -> CoreParameters:
     """The parameters that a configuration gives on a board.
 
     Args:
         factors: mismatch factors of the whole board (`BoardProfile.factors`).
+        dead_neurons: (chip, core, neuron) that never fire.
         dt_us: time step (us).
         finite_pulses: pulses last for whole time steps instead of being jumps.
 
@@ -44,7 +80,34 @@ def decode(config: ChipConfig, factors: Mapping[str, FloatArray], dt_us: int, fi
         BackendProblem: a bias with the low range bit, whose current is not known.
         EmulatorOverflow: a current that does not fit its state word.
     """
-    return _Decoder(config, factors, dt_us, finite_pulses).parameters()
+    decoder = _Decoder(config, factors, dt_us, finite_pulses)
+    found = decoder.parameters()
+    for chip, core, neuron in dead_neurons:
+        if chip in config.chips:
+            decoder.kill(config.chips.index(chip) * config.chip.geometry.cores + core, neuron)
+    return found
+
+
+def check_sums(rows: Int32Array, config: ChipConfig) -> None:
+    """Refuse currents that could add up beyond 32 bits; a current never rises above the larger of itself and its full scale.
+
+    Args:
+        rows: state and parameters, shape (cores, at least words.SUM rows, neurons).
+
+    Raises:
+        EmulatorOverflow: with the neuron and the sum.
+    """
+    reach = np.maximum(rows[:, words.I_SYN : words.I_AHP + 1], rows[:, words.FULL : words.FULL_AHP + 1]).astype(np.int64)
+    exciting = rows[:, words.DC] + reach[:, 0] + reach[:, 1]
+    draining = rows[:, words.LEAK] + reach[:, 2] + reach[:, 4]
+    for what, total in (("constant current, AMPA and NMDA", exciting), ("leak, GABA_A and AHP", draining)):
+        too_large = np.argwhere(total > words.SUM_MAX)
+        if too_large.size:
+            core, neuron = (int(i) for i in too_large[0])
+            cores = config.chip.geometry.cores
+            where = f"chip {config.chips[core // cores]} core {core % cores} neuron {neuron}: {what}"
+            used, fix = int(total[core, neuron]), "Lower a gain or a weight, or let large currents decay before."
+            raise EmulatorOverflow("add up beyond the words (fA)", where=where, used=used, limit=words.SUM_MAX, fix=fix)
 
 
 class _Decoder:
@@ -88,7 +151,7 @@ class _Decoder:
             core, neuron = (int(i) for i in too_large[0])
             used = f"{value[core, neuron]:.4g}"
             where = f"{self.core_name(core)} neuron {neuron}: {what}"
-            raise EmulatorOverflow("does not fit its 32-bit word", where=where, used=used, limit=words.INT32_MAX)
+            raise EmulatorOverflow("does not fit its word", where=where, used=used, limit=words.INT32_MAX)
         lost = np.argwhere((np.abs(rounded - value) >= error * value) & (value > 0) & needed)
         if lost.size:
             core, neuron = (int(i) for i in lost[0])
@@ -101,12 +164,16 @@ class _Decoder:
         chip, constants = self.chip, self.chip.constants
         second = self.config.tau2.reshape(self.cores, self.neurons)
         leak = np.where(second, self.bias("leak2"), self.bias("leak1"))
-        self.put(words.LEAK, leak / words.FEMTOAMPERE, "leak")
-        self.put(words.DC, self.bias("dc") / words.FEMTOAMPERE, "constant input current")
+        leak_fa = leak / words.FEMTOAMPERE
+        too_large = np.rint(leak_fa) > words.LEAK_MAX
+        self.put(words.LEAK, np.where(too_large, words.LEAK_MAX, leak_fa), "leak")
+        saturated = tuple(self.core_name(int(core)) for core in np.flatnonzero(too_large.any(axis=1)))
+        dc_fa = self.bias("dc") / words.FEMTOAMPERE
+        self.put(words.DC, dc_fa, "constant input current (fA)")
         v_spike = portable_math.log(constants.spike_threshold_a.value / constants.leak_current_a.value)
         spread = self.factors["spike_threshold"][list(self.config.chips)].reshape(self.cores, self.neurons)
         v_spike_words = np.rint((v_spike + _log(spread)) * 2**words.V_BITS)
-        if np.any((v_spike_words >= words.V_RANGE << words.V_BITS) | (v_spike_words <= 0)):
+        if np.any((v_spike_words >= words.V_LIMIT) | (v_spike_words <= 0)):
             raise EmulatorOverflow("spike threshold outside the tables' range", where="soma", limit=f"0 < v < {words.V_RANGE}")
         self.put(words.V_SPIKE, v_spike_words, "spike threshold")
         refractory_s = circuits.switching_charge_c(chip, chip.capacitances_f.refractory) / self.bias("refractory")
@@ -115,17 +182,22 @@ class _Decoder:
         pulsed = np.zeros((self.cores, 1), dtype=bool)
         for row, effect in enumerate(words.EFFECTS):
             name = next(t.name for t in chip.synapse_types if t.effect == effect)
-            pulsed |= ~self._dpi(name, name, pulse_s, words.JUMP + row, words.FULL + row, words.DECAY + row)
+            pulsed |= ~self._dpi(name, name, pulse_s, words.EVENT + row, words.FULL + row, words.DECAY + row)
         self._dpi("AHP", "ahp", pulse_s, words.JUMP_AHP, words.FULL_AHP, words.DECAY_AHP)
-        if self.finite_pulses:  # an event starts a pulse: its size does not matter then
+        if self.finite_pulses:
             self._pulse_steps(pulse_s / self.dt_s, pulsed)
-            self.rows[:, words.JUMP : words.JUMP + 4] = words.ONE
         disabled = self.code_is_zero[:, chip.bias_index("ahp_enable")]
         self.rows[disabled, words.FULL_AHP] = 0
         charge = circuits.thermal_charge_c(chip, chip.capacitances_f.soma)
-        gain = self.dt_s * words.FEMTOAMPERE / charge * 2.0 ** (words.V_BITS + words.GAIN_BITS)
-        step_gain = np.full(self.cores, round(gain), dtype=np.int64)
-        return CoreParameters(self.rows, step_gain, self._tables())
+        gain = round(self.dt_s * words.FEMTOAMPERE / charge * 2.0 ** (words.V_BITS + words.GAIN_BITS))
+        if gain > words.INT32_MAX:
+            raise EmulatorOverflow("step gain does not fit its word", where="soma", used=gain, limit=words.INT32_MAX)
+        return CoreParameters(self.rows, gain, self._tables(), saturated)
+
+    def kill(self, core: int, neuron: int) -> None:
+        """Make a neuron dead: nothing charges it, and the largest leak holds it at rest."""
+        self.rows[core, [words.DC, words.FULL_AHP, *range(words.FULL, words.FULL + 4)], neuron] = 0
+        self.rows[core, words.LEAK, neuron] = words.LEAK_MAX
 
     def _dpi(self, circuit: str, prefix: str, pulse_s: FloatArray, jump: int, full: int, decay: int) -> BoolArray:
         """Jump fraction, full scale and decay fraction of a DPI (Bartolozzi and Indiveri 2007, bounded form).
@@ -141,7 +213,8 @@ class _Decoder:
         full_a = np.maximum(0.0, self.bias(f"{prefix}_gain") * (weight / tau_a - 1.0))
         off = self.current[:, self.chip.bias_index(f"{prefix}_weight")][:, None] <= nominal_tau
         # A full scale below a femtoampere is nothing: mismatch can bring a weight that near to its leak.
-        self.put(full, np.where(off, 0.0, full_a) / words.FEMTOAMPERE, f"{circuit} full scale (fA)", False)
+        full_fa = np.where(off, 0.0, full_a) / words.FEMTOAMPERE
+        self.put(full, full_fa, f"{circuit} full scale (fA)", False)
         self.put(jump, (1.0 - portable_math.exp(-pulse_s / tau_s)) * words.ONE, f"{circuit} jump", ~off, 0.05)
         self.put(decay, (1.0 - portable_math.exp(-self.dt_s / tau_s)) * words.ONE, f"{circuit} decay")
         return np.asarray(off)
@@ -155,7 +228,8 @@ class _Decoder:
             used, limit = f"{steps[core, neuron] * self.dt_s:.3g} s", f"from {10 * self.dt_s:.3g} s on any width"
             fix = "Take a longer pulse width, a shorter time step (10 us at least), or ideal pulses."
             raise BackendProblem("is too short for finite pulses", where=where, used=used, limit=limit, fix=fix)
-        self.put(words.PULSE_STEPS, steps, "pulse width in steps", needed)
+        for row in range(4):
+            self.put(words.EVENT + row, steps, "pulse width in steps", needed)
 
     def _tables(self) -> Int32Array:
         """H = I_th / (I_mem + I_th), the positive feedback current, and the NMDA gate, at the middle of each table step."""
@@ -168,7 +242,11 @@ class _Decoder:
         tables = np.zeros((self.cores, 3, words.TABLE_SIZE), dtype=np.int32)
         threshold = self.current[:, self.chip.bias_index("gain")][:, None]
         tables[:, 0] = np.rint(one * threshold / (membrane_a + threshold))
-        tables[:, 1] = np.rint(feedback_a / words.FEMTOAMPERE)
+        feedback = np.rint(feedback_a / words.FEMTOAMPERE)
+        if feedback.max() > words.FEEDBACK_MAX:
+            used, limit = float(feedback.max()), words.FEEDBACK_MAX
+            raise EmulatorOverflow("positive feedback does not fit its word (fA)", where="soma", used=used, limit=limit)
+        tables[:, 1] = feedback
         gate_index = self.chip.bias_index("nmda_gate")
         gate_a = self.current[:, gate_index][:, None]
         gate = np.rint(one * membrane_a / (membrane_a + gate_a))

@@ -1,9 +1,7 @@
-"""The emulator as a backend."""
+"""The emulator as a backend: checks at the door, one engine behind it."""
 
 from __future__ import annotations
 
-import hashlib
-import operator
 from collections.abc import Mapping
 from numbers import Real
 from typing import Any, Literal
@@ -11,10 +9,9 @@ from typing import Any, Literal
 import numpy as np
 
 from bcall_hw.arrays import Int32Array
-from bcall_hw.backend.emulator import routing, words
-from bcall_hw.backend.emulator.decode import decode
-from bcall_hw.backend.emulator.machine import Implementation, Machine, Probe
-from bcall_hw.backend.emulator.poisson import PoissonSources
+from bcall_hw.backend.emulator import words
+from bcall_hw.backend.emulator.engine import Engine, StateLimits, checked_state
+from bcall_hw.backend.emulator.machine import Probe
 from bcall_hw.backend.emulator.profile import BoardProfile
 from bcall_hw.chip_config import ChipConfig
 from bcall_hw.chip_model import DEFAULT_CHIP, ChipModel, load_chip
@@ -22,22 +19,25 @@ from bcall_hw.errors import BackendProblem, InvalidValue
 from bcall_hw.recording import SPIKE_DTYPE, SpikeRecording
 from bcall_hw.stimulus import Stimulus
 
+#: Ways to run the emulator, all with the same bits: compiled, vectorised, and scalar from the specification alone.
+IMPLEMENTATIONS = ("numba", "numpy", "reference")
+
 
 class Emulator:
-    """A board in software: bit-reproducible integers, driven by registers alone.
+    """A board in software: bit-reproducible integers, driven by registers alone (`docs/emulator_specification.md`).
 
     Args:
         chip: the chip model, or its name.
         chips: ids of the chips to emulate.
-        profile: the virtual board (mismatch).
-        implementation: "numba" (fast) or "numpy" (the oracle); both give the same bits.
+        profile: the virtual board (mismatch, noise, defects).
+        implementation: "numba" (fast), "numpy" (vectorised) or "reference" (scalar Python, very slow): the same bits.
         dt_us: time step (us); must divide 1 ms.
         pulses: "ideal": an event moves its synapse at once, by the fraction that the pulse would; "finite": the synapse
             goes towards full scale while the pulse lasts, and an event within a pulse restarts it (one pulse for each
             neuron and synapse type).
 
     Raises:
-        InvalidValue: an impossible time step, implementation or pulse model.
+        InvalidValue: an impossible time step, implementation, pulse model, set of chips or profile.
     """
 
     def __init__(
@@ -45,23 +45,24 @@ class Emulator:
         chip: str | ChipModel = DEFAULT_CHIP,
         chips: tuple[int, ...] = (0,),
         profile: BoardProfile | None = None,
-        implementation: Literal["numba", "numpy"] = "numba",
+        implementation: Literal["numba", "numpy", "reference"] = "numba",
         dt_us: int = words.DEFAULT_STEP_US,
         pulses: Literal["ideal", "finite"] = "ideal",
     ) -> None:
         self._chip = load_chip(chip) if isinstance(chip, str) else chip
         self._profile = profile or BoardProfile()
+        self._profile.check(self._chip)
         check_step_us(dt_us, "emulator dt_us")
-        if implementation not in ("numba", "numpy"):
-            raise InvalidValue("no such implementation", where="emulator", used=implementation, limit="numba or numpy")
+        if implementation not in IMPLEMENTATIONS:
+            limit = ", ".join(IMPLEMENTATIONS)
+            raise InvalidValue("no such implementation", where="emulator", used=implementation, limit=limit)
         if pulses not in ("ideal", "finite"):
             raise InvalidValue("no such pulse model", where="emulator", used=pulses, limit="ideal or finite")
+        self._config = ChipConfig.after_opening(self._chip, chips)
         self._pulses = pulses
         self.dt_us, self._implementation = dt_us, implementation
-        self._factors = self._profile.factors(self._chip)
-        self._config = ChipConfig.after_opening(self._chip, chips)
-        self._poisson = PoissonSources(self._profile.seed, dt_us)
-        self._machine: Machine | None = None
+        self._engine = _engine(implementation, self._chip, self._config.chips, self._profile, dt_us, pulses == "finite")
+        self._applied = False
 
     @property
     def name(self) -> str:
@@ -72,14 +73,13 @@ class Emulator:
         """Implementation, time step, chip model and board profile."""
         return {
             "backend": self.name, "dt_us": self.dt_us, "pulses": self._pulses, "chip_fingerprint": self._chip.fingerprint,
-            "profile": self._profile.model_dump(),
+            "profile": self._profile.model_dump(mode="json"),
         }  # fmt: skip
 
     @property
     def warnings(self) -> list[str]:
-        """Destinations whose spikes are lost because their chip is not emulated."""
-        lost = self._machine.destinations.lost if self._machine else 0
-        return [f"{lost} SRAM entries lead to chips that are not emulated: their spikes are lost"] if lost else []
+        """Destinations whose spikes are lost, and neurons whose leak is held at the largest current."""
+        return self._engine.warnings if self._applied else []
 
     def apply(self, config: ChipConfig) -> int:
         """Bring the registers to `config`; state (membranes, currents) goes on. Returns the number of words written.
@@ -95,18 +95,8 @@ class Emulator:
             used, limit, fix = config.chip.name, self._chip.name, "Open the emulator with the configuration's chip."
             raise InvalidValue("configuration is for another chip model", where="emulator", used=used, limit=limit, fix=fix)
         written = self._config.diff(config)
-        old, machine = self._config, self._machine
-        finite = self._pulses == "finite"
-        same_analog = machine is not None and config.biases is old.biases and config.tau2 is old.tau2
-        parameters = machine.parameters if machine and same_analog else decode(config, self._factors, self.dt_us, finite)
-        listeners = machine.listeners if machine and config.cam is old.cam else routing.listeners(config)
-        routes = machine.destinations if machine and config.sram is old.sram else routing.destinations(config)
-        if machine is None:
-            self._machine = Machine(parameters.rows.copy(), parameters, listeners, routes, finite_pulses=finite)
-        else:
-            machine.rows[:, words.STATE_ROWS : words.SUM] = parameters.rows[:, words.STATE_ROWS : words.SUM]
-            machine.parameters, machine.listeners, machine.destinations = parameters, listeners, routes
-        self._config = config
+        self._engine.apply(config)
+        self._config, self._applied = config, True
         return len(written)
 
     def run(self, stimulus: Stimulus, duration_s: float) -> SpikeRecording:
@@ -134,26 +124,23 @@ class Emulator:
         n_steps = self._steps(duration_s)
         if type(every_steps) is not int or not 1 <= every_steps <= n_steps:
             raise InvalidValue("impossible probe", where="emulator every_steps", used=every_steps, limit=f"1 to {n_steps}")
-        found = np.zeros((n_steps // every_steps, *self._running().rows.shape[::2]), dtype=np.int32)
+        g = self._chip.geometry
+        found = np.zeros((n_steps // every_steps, len(self._config.chips) * g.cores, g.neurons), dtype=np.int32)
         probe = Probe(words.I_SYN + words.EFFECTS.index(effect), every_steps, found)
         return self._play(stimulus, n_steps, probe), found
 
     def _play(self, stimulus: Stimulus, n_steps: int, probe: Probe | None) -> SpikeRecording:
-        machine = self._running()
+        engine = self._running()
         if stimulus.chip != self._chip:
             used, limit = stimulus.chip.name, self._chip.name
             raise InvalidValue("stimulus is for another chip", where="emulator", used=used, limit=limit)
-        events = routing.input_events(stimulus, self._config.chips, self.dt_us)
         last_us = float(stimulus.times_us[-1]) if len(stimulus.events) else -1.0
         if last_us >= n_steps * self.dt_us:
             end_us = n_steps * self.dt_us
             raise BackendProblem(
                 "stimulus goes on after the run (us)", where="emulator", used=last_us, limit=end_us, fix="Run longer."
             )
-        random_events = self._poisson.events(stimulus, self._config.chips, n_steps)
-        if random_events is not None:
-            events = _merged(events, random_events)
-        found = self._run_function()(machine, events, n_steps, probe)
+        found = engine.run(stimulus, n_steps, probe)
         cores = self._chip.geometry.cores
         spikes = np.zeros(len(found), dtype=SPIKE_DTYPE)
         spikes["time_us"] = (found[:, 0].astype(np.int64) + 1) * self.dt_us
@@ -176,60 +163,30 @@ class Emulator:
             )
         return round(steps)
 
-    def _run_function(self) -> Implementation:
-        if self._implementation == "numpy":
-            from bcall_hw.backend.emulator.step_numpy import run
-
-            return run
-        from bcall_hw.backend.emulator import step_numba
-
-        return step_numba.run
-
     def save_state(self) -> dict[str, Any]:
-        """Membranes, currents, refractory counters, spikes on their way, and how far each Poisson source was drawn."""
-        machine = self._running()
-        rows = machine.rows[:, : words.STATE_ROWS].copy()
-        return {"rows": rows, "pending": machine.pending.copy(), "dither": machine.dither, "poisson": self._poisson.drawn()}
+        """Membranes, currents, refractory counters, pulses (`rows`), spikes on their way (`pending`), steps run (`clock`)."""
+        state = self._running().state()
+        return {"rows": state.rows, "pending": state.pending, "clock": state.clock}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go back to a saved state.
 
         Raises:
-            InvalidValue: saved from other chips.
+            InvalidValue: saved from other chips, or damaged; nothing changes then.
         """
-        machine = self._running()
-        try:
-            rows, pending = np.asarray(state["rows"]), np.asarray(state["pending"]).reshape(-1, 2)
-            dither, drawn = operator.index(state["dither"]), np.asarray(state["poisson"])
-        except (KeyError, TypeError, ValueError, OverflowError) as problem:
-            raise InvalidValue("state is incomplete or damaged", where="emulator", used=str(problem)[:60]) from None
-        if rows.shape != (machine.rows.shape[0], words.STATE_ROWS, machine.rows.shape[2]):
-            raise InvalidValue("state of another board", where="emulator", used=rows.shape)
-        top = (machine.rows.shape[0], self._chip.tags_per_core)
-        whole = all(a.dtype.kind in "iu" for a in (rows, pending)) or (not pending.size and rows.dtype.kind in "iu")
-        if not whole or rows.min() < 0 or rows.max() > words.INT32_MAX or np.any(pending < 0) or np.any(pending >= top):
-            raise InvalidValue("state is damaged", where="emulator", fix="Start again without it.")
-        if len(pending) > len(machine.destinations.core):
-            raise InvalidValue("state is damaged", where="emulator", fix="Start again without it.")
-        if not machine.finite_pulses and np.any(rows[:, words.PULSE : words.PULSE + 4]):
-            fix = "Open the emulator with finite pulses."
-            raise InvalidValue("state has pulses that this board cannot have", where="emulator", fix=fix)
-        if np.any(rows[:, words.V] >= words.V_RANGE << words.V_BITS):
-            raise InvalidValue("membrane beyond its range", where="emulator", fix="Start again without it.")
-        self._poisson.restore(drawn)
-        machine.rows[:, : words.STATE_ROWS] = rows
-        machine.pending, machine.dither = pending.astype(np.int32), dither % words.ONE
+        engine = self._running()
+        g = self._chip.geometry
+        limits = StateLimits(self._config.chips, g.cores, g.neurons, self._chip.tags_per_core, self._pulses == "finite")
+        engine.restore(checked_state(state, limits))
 
     def state_sha256(self) -> str:
-        """Hash of every state word, and of the spikes on their way."""
-        machine = self._running()
-        state = np.ascontiguousarray(machine.rows[:, : words.STATE_ROWS])
-        return hashlib.sha256(state.tobytes() + machine.pending.tobytes() + machine.dither.to_bytes(4, "little")).hexdigest()
+        """Hash of every state word, of the spikes on their way and of the clock (see the specification)."""
+        return self._running().state().sha256
 
-    def _running(self) -> Machine:
-        if self._machine is None:
+    def _running(self) -> Engine:
+        if not self._applied:
             raise BackendProblem("no configuration applied yet", where="emulator", fix="Call apply(config) first.")
-        return self._machine
+        return self._engine
 
     def read_back(self) -> ChipConfig:
         """The registers."""
@@ -237,6 +194,25 @@ class Emulator:
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+
+def _engine(
+    implementation: str, chip: ChipModel, chips: tuple[int, ...], profile: BoardProfile, dt_us: int, finite: bool
+) -> Engine:
+    """Each implementation is imported only where it is asked for: numba alone takes a third of a second."""
+    if implementation == "reference":
+        from bcall_hw.backend.emulator.reference_engine import ReferenceEngine
+
+        return ReferenceEngine(chip, chips, profile, dt_us, finite)
+    from bcall_hw.backend.emulator.array_engine import ArrayEngine
+
+    if implementation == "numpy":
+        from bcall_hw.backend.emulator import step_numpy
+
+        return ArrayEngine(chip, chips, profile, dt_us, finite, step_numpy.advance)
+    from bcall_hw.backend.emulator import step_numba
+
+    return ArrayEngine(chip, chips, profile, dt_us, finite, step_numba.advance)
 
 
 def check_step_us(dt_us: int, where: str) -> None:
@@ -247,10 +223,3 @@ def check_step_us(dt_us: int, where: str) -> None:
     """
     if type(dt_us) is not int or not 10 <= dt_us <= 1000 or 1000 % dt_us:
         raise InvalidValue("time step must divide 1 ms", where=where, used=dt_us, limit="10 to 1000 us")
-
-
-def _merged(first: routing.InputEvents, second: routing.InputEvents) -> routing.InputEvents:
-    step = np.concatenate([first.step, second.step])
-    order = np.argsort(step, kind="stable")
-    core, tag = np.concatenate([first.core, second.core]), np.concatenate([first.tag, second.tag])
-    return routing.InputEvents(step[order], core[order], tag[order])

@@ -1,4 +1,4 @@
-"""What the two implementations of the emulator share: the state of a running board, and the face of an implementation."""
+"""A running board in arrays: what the vectorised and the compiled step share."""
 
 from __future__ import annotations
 
@@ -33,23 +33,37 @@ class Machine:
 
     Attributes:
         rows: int32, shape (cores, words.ROWS, neurons): state, parameters and scratch of every neuron.
-        pending: int32, shape (n, 2): (core, tag) of spikes of the last step, delivered in the next.
+        entries: int32: what each CAM entry adds (`CoreParameters.entry_words`).
         finite_pulses: whether a pulse lasts, and restarts when another event falls into it; else it is a jump.
-        dither: the rounding offset of the next step, see `words.DITHER_STEP`.
+        pending: int32, shape (n, 3): index of the chip, core mask, tag of spikes of the last step, delivered in the next.
+        clock: steps run since power-on.
+        cores_per_chip: core index // this is the index of the chip.
     """
 
     rows: Int32Array
     parameters: CoreParameters
     listeners: Listeners
     destinations: Destinations
-    pending: Int32Array = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int32))
-    finite_pulses: bool = False
-    dither: int = 0
+    entries: Int32Array
+    finite_pulses: bool
+    pending: Int32Array = field(default_factory=lambda: np.zeros((0, 3), dtype=np.int32))
+    clock: int = 0
+    cores_per_chip: int = 1
 
 
-class Implementation(Protocol):
+class StepFunction(Protocol):
     """One way to run the machine; all give the same bits."""
 
-    def __call__(self, machine: Machine, events: InputEvents, n_steps: int, probe: Probe | None = None) -> Int32Array:
-        """Run `n_steps`, fill the probe, change the machine's state; returns spikes as rows (step, core, neuron), sorted."""
+    def __call__(
+        self, machine: Machine, events: InputEvents, first: int, last: int, noise: Int32Array, probe: Probe | None = None
+    ) -> Int32Array:
+        """Run steps first to last - 1 of a run, fill the probe, change the machine's state.
+
+        Args:
+            events: of the whole run.
+            noise: shape (last - first, cores, neurons), or of no length where there is none.
+
+        Returns:
+            Spikes as rows (step, core, neuron), ascending.
+        """
         ...

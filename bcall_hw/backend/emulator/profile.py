@@ -1,15 +1,17 @@
-"""A virtual board: how far each neuron's transistors are from their nominal values."""
+"""A virtual board: how its transistors differ from nominal, its noise, and its defects."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
-from bcall_hw import portable_math, random_bits
+from bcall_hw import files, portable_math, random_bits
 from bcall_hw.arrays import FloatArray
 from bcall_hw.chip_model import ChipModel
+from bcall_hw.errors import InvalidValue
 from bcall_hw.records import Record
 
 #: Every current that differs from neuron to neuron, in the order in which the random stream is dealt out.
@@ -18,28 +20,88 @@ MISMATCHED = (
     "AMPA_tau", "NMDA_tau", "GABA_A_tau", "GABA_B_tau", "AMPA_weight", "NMDA_weight", "GABA_A_weight", "GABA_B_weight",
 )  # fmt: skip
 
+_FORMAT = "bcall_hw/board_profile"
+Id = Annotated[int, Field(ge=0)]
+Cv = Annotated[float, Field(ge=0, le=1)]
+
 
 class BoardProfile(Record):
-    """What is particular to one emulated board.
+    """What is particular to one emulated board; see `docs/emulator_specification.md`. Chips by their id on the board.
 
     Attributes:
         seed: which board; the same seed is the same board.
         mismatch_cv: coefficient of variation of every current in `MISMATCHED`; 0 is a board without mismatch.
+        cam_mismatch_cv: coefficient of variation of what the CAM entries add; 0 for none.
+        noise_a: standard deviation (A) of the mean over 1 ms of a white current into every membrane; 0 for none.
+        dead_neurons: (chip, core, neuron): never fires.
+        dead_cam: (chip, core, neuron, entry): hears nothing.
+        stuck_tag_bits: (chip, core, neuron, entry, bit, value): the entry hears another tag than its register says.
     """
 
     seed: Annotated[int, Field(ge=0, le=random_bits.MAX_SEED)] = 0
-    mismatch_cv: Annotated[float, Field(ge=0, le=1)] = 0.0
+    mismatch_cv: Cv = 0.0
+    cam_mismatch_cv: Cv = 0.0
+    noise_a: Annotated[float, Field(ge=0)] = 0.0
+    dead_neurons: tuple[tuple[Id, Id, Id], ...] = ()
+    dead_cam: tuple[tuple[Id, Id, Id, Id], ...] = ()
+    stuck_tag_bits: tuple[tuple[Id, Id, Id, Id, Id, Annotated[int, Field(ge=0, le=1)]], ...] = ()
 
     def factors(self, chip: ChipModel) -> dict[str, FloatArray]:
         """Current / nominal current for each quantity, shape (chips, cores, neurons) of the whole board.
 
-        Log-normal with median 1: exp(sigma * z), sigma^2 = ln(1 + CV^2), z a sum of twelve uniforms (|z| <= 6) in steps
-        of 1/256. A neuron's factors depend on its address and the seed alone, not on which chips are emulated.
+        A neuron's factors depend on its address and the seed alone, not on which chips are emulated.
         """
         g = chip.geometry
         shape = (len(MISMATCHED), g.chips, g.cores, g.neurons)
-        sigma = float(np.sqrt(portable_math.log(1.0 + self.mismatch_cv**2))) if self.mismatch_cv else 0.0
-        z256 = random_bits.standard_normal_256(self.seed, "mismatch", int(np.prod(shape))).reshape(shape)
+        return dict(zip(MISMATCHED, self._log_normal("mismatch", self.mismatch_cv, shape), strict=True))
+
+    def entry_factors(self, chip: ChipModel) -> FloatArray | None:
+        """What each CAM entry adds / nominal, shape (chips, cores, neurons, entries), or None where all are equal."""
+        if not self.cam_mismatch_cv:
+            return None
+        g = chip.geometry
+        return self._log_normal("mismatch/cam", self.cam_mismatch_cv, (g.chips, g.cores, g.neurons, chip.cam.entries))
+
+    def _log_normal(self, stream: str, cv: float, shape: tuple[int, ...]) -> FloatArray:
+        """Median 1: exp(sigma * z), sigma^2 = ln(1 + CV^2), z near normal in steps of 1/256."""
+        sigma = float(np.sqrt(portable_math.log(1.0 + cv * cv))) if cv else 0.0
+        z256 = random_bits.standard_normal_256(self.seed, stream, int(np.prod(shape))).reshape(shape)
         steps, index = np.unique(z256, return_inverse=True)
-        factor = portable_math.exp(sigma * (steps / 256.0))[index.reshape(shape)]
-        return dict(zip(MISMATCHED, factor, strict=True))
+        return portable_math.exp(sigma * (steps / 256.0))[index.reshape(shape)]
+
+    def check(self, chip: ChipModel) -> None:
+        """Refuse defects at addresses that the chip does not have.
+
+        Raises:
+            InvalidValue: with the address and the limit.
+        """
+        g = chip.geometry
+        limits = {
+            "chip": g.chips, "core": g.cores, "neuron": g.neurons, "entry": chip.cam.entries,
+            "bit": (chip.tags_per_core - 1).bit_length(), "value": 2,
+        }  # fmt: skip
+        for name in ("dead_neurons", "dead_cam", "stuck_tag_bits"):
+            for number, address in enumerate(getattr(self, name)):
+                for (part, limit), used in zip(limits.items(), address, strict=False):
+                    if used >= limit:
+                        where = f"board profile {name}[{number}], {part}"
+                        raise InvalidValue("no such place on this chip", where=where, used=used, limit=limit - 1)
+        stuck: dict[tuple[int, ...], int] = {}
+        for *place, value in self.stuck_tag_bits:
+            if stuck.setdefault(tuple(place), value) != value:
+                raise InvalidValue("a tag bit is stuck at both values", where="board profile stuck_tag_bits", used=tuple(place))
+
+    def save(self, path: Path | str) -> None:
+        """Write the profile as JSON."""
+        files.write_json(Path(path), {"format": _FORMAT, "format_version": 1} | self.model_dump(mode="json"))
+
+    @classmethod
+    def load(cls, path: Path | str) -> BoardProfile:
+        """Read a profile from JSON or TOML, by the file's ending.
+
+        Raises:
+            FileProblem, CorruptFile, ForeignFile: the file is missing, damaged or something else.
+            InvalidValue: its content is not a valid profile.
+        """
+        values = files.read_document(Path(path), _FORMAT, 1)
+        return cls(**{name: value for name, value in values.items() if name not in ("format", "format_version")})

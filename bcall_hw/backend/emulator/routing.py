@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from bcall_hw.arrays import Int32Array
+from bcall_hw.arrays import FloatArray, Int32Array
 from bcall_hw.backend.emulator import words
+from bcall_hw.backend.emulator.profile import BoardProfile
 from bcall_hw.chip_config import ChipConfig
 from bcall_hw.errors import StimulusProblem
 from bcall_hw.stimulus import Stimulus
@@ -19,103 +21,119 @@ class Listeners:
 
     Attributes:
         start: int32, shape (cores, tags + 1): where each tag's list begins within the core's row of `cells`.
-        cells: int32, shape (cores, neurons * CAM entries): synapse row * neurons + neuron.
+        cells: uint16, shape (cores, neurons * CAM entries): synapse row * neurons + neuron. Dead entries stand after the
+            last tag's list.
+        factors: float64, shape of `cells`: what each entry adds / nominal; None where all are equal.
     """
 
     start: Int32Array
-    cells: Int32Array
+    cells: npt.NDArray[np.uint16]
+    factors: FloatArray | None = None
 
 
-def listeners(config: ChipConfig) -> Listeners:
-    """All CAM entries by tag, cleared entries under the reserved tag included: on the chip they listen too."""
+def listeners(config: ChipConfig, profile: BoardProfile) -> Listeners:
+    """All CAM entries by the tag they hear on a board, cleared entries under the reserved tag included: on the chip they listen."""
     chip, g = config.chip, config.chip.geometry
-    cores = len(config.chips) * g.cores
-    row_of_type = np.zeros(max(t.code for t in chip.synapse_types) + 1, dtype=np.int32)
+    cores, ids = len(config.chips) * g.cores, list(config.chips)
+    row_of_type = np.zeros(max(t.code for t in chip.synapse_types) + 1, dtype=np.uint16)
     for synapse in chip.synapse_types:
         row_of_type[synapse.code] = words.EFFECTS.index(synapse.effect) * g.neurons
-    cam = config.cam.reshape(cores, g.neurons * chip.cam.entries)
     # 16-bit keys: numpy sorts them by radix.
-    tag = cam["source_core"] * np.uint16(g.neurons) + cam["source_neuron"]
-    neuron = np.repeat(np.arange(g.neurons, dtype=np.int32), chip.cam.entries)
+    tag = (config.cam["source_core"] * np.uint16(g.neurons) + config.cam["source_neuron"]).astype(np.uint16)
+    for chip_id, core, neuron, entry, bit, value in profile.stuck_tag_bits:
+        if chip_id in ids:
+            place = (ids.index(chip_id), core, neuron, entry)
+            tag[place] = (tag[place] & ~np.uint16(1 << bit)) | np.uint16(value << bit)
+    for chip_id, core, neuron, entry in profile.dead_cam:
+        if chip_id in ids:
+            tag[ids.index(chip_id), core, neuron, entry] = chip.tags_per_core
+    tag, kind = (a.reshape(cores, g.neurons * chip.cam.entries) for a in (tag, config.cam["type"]))
+    factors = profile.entry_factors(chip)
+    by_core = None if factors is None else factors[ids].reshape(tag.shape)
+    neuron = np.repeat(np.arange(g.neurons, dtype=np.uint16), chip.cam.entries)
     start = np.zeros((cores, chip.tags_per_core + 1), dtype=np.int32)
-    cells = np.zeros(tag.shape, dtype=np.int32)
+    cells = np.zeros(tag.shape, dtype=np.uint16)
     for core in range(cores):
-        start[core, 1:] = np.cumsum(np.bincount(tag[core], minlength=chip.tags_per_core))
-        cells[core] = (row_of_type[cam["type"][core]] + neuron)[np.argsort(tag[core], kind="stable")]
-    return Listeners(start, cells)
+        order = np.argsort(tag[core], kind="stable")
+        start[core, 1:] = np.cumsum(np.bincount(tag[core], minlength=chip.tags_per_core))[: chip.tags_per_core]
+        cells[core] = (row_of_type[kind[core]] + neuron)[order]
+        if by_core is not None:
+            by_core[core] = by_core[core][order]
+    return Listeners(start, cells, by_core)
 
 
 @dataclass(frozen=True, eq=False)
 class Destinations:
-    """For each neuron, the (core, tag) pairs that its spikes reach, as lists one after another.
+    """For each neuron, the events that its spikes become, as lists one after another.
 
     Attributes:
         start: int32, shape (neurons of all emulated cores + 1,).
-        core, tag: int32.
+        events: int32, shape (n, 3): index of the emulated chip, core mask, tag.
         lost: SRAM entries that lead to a chip that is not emulated, or off the board.
     """
 
     start: Int32Array
-    core: Int32Array
-    tag: Int32Array
+    events: Int32Array
     lost: int = 0
 
 
 def destinations(config: ChipConfig) -> Destinations:
-    """SRAM entries followed to the cores they reach; those that lead to chips that are not emulated are counted."""
+    """SRAM entries followed to the chips they reach; those that lead to chips that are not emulated are counted."""
     g, sram = config.chip.geometry, config.sram
-    found, lost = [], 0
-    for chip_index, core, neuron, entry in np.argwhere(sram["core_mask"] > 0):
-        word = sram[chip_index, core, neuron, entry]
-        here = config.chips[int(chip_index)]
-        column = here % g.chip_columns + int(word["dx"]) * (-1 if word["sx"] else 1)
-        row = here // g.chip_columns + int(word["dy"]) * (1 if word["sy"] else -1)
-        there = row * g.chip_columns + column
-        if not 0 <= column < g.chip_columns or there not in config.chips:
-            lost += 1
-            continue
-        source = (int(chip_index) * g.cores + int(core)) * g.neurons + int(neuron)
-        tag = int(word["virtual_core"]) * g.neurons + int(neuron)
-        first = config.chips.index(there) * g.cores
-        found += [(source, first + target, tag) for target in range(g.cores) if int(word["core_mask"]) >> target & 1]
-    table = np.array(sorted(found), dtype=np.int32).reshape(-1, 3)
-    counts = np.bincount(table[:, 0], minlength=len(config.chips) * g.cores * g.neurons)
+    used = np.argwhere(sram["core_mask"] > 0)
+    chip_index, core, neuron, _ = used.T
+    word = sram[tuple(used.T)]
+    here = np.asarray(config.chips)[chip_index]
+    signed = {name: word[name].astype(np.int64) for name in ("dx", "dy", "virtual_core", "core_mask")}
+    column = here % g.chip_columns + np.where(word["sx"] == 1, -1, 1) * signed["dx"]
+    row = here // g.chip_columns + np.where(word["sy"] == 1, 1, -1) * signed["dy"]
+    there = row * g.chip_columns + column
+    on_board = (column >= 0) & (column < g.chip_columns) & (row >= 0) & (there < g.chips)
+    emulated = np.full(g.chips, -1)
+    emulated[list(config.chips)] = np.arange(len(config.chips))
+    target = np.where(on_board, emulated[np.where(on_board, there, 0)], -1)
+    kept = target >= 0
+    tag = signed["virtual_core"] * g.neurons + neuron
+    source = (chip_index * g.cores + core) * g.neurons + neuron
+    counts = np.bincount(source[kept], minlength=len(config.chips) * g.cores * g.neurons)
     start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    return Destinations(start, np.ascontiguousarray(table[:, 1]), np.ascontiguousarray(table[:, 2]), lost)
+    events = np.column_stack([target, signed["core_mask"], tag])[kept].astype(np.int32)
+    return Destinations(start, events, int(np.sum(~kept)))
 
 
 @dataclass(frozen=True, eq=False)
 class InputEvents:
-    """Stimulus events by step: int32 arrays of equal length, steps ascending."""
+    """Stimulus events by step: int32 arrays of equal length, steps ascending; chips by their index among the emulated."""
 
     step: Int32Array
-    core: Int32Array
+    chip: Int32Array
+    core_mask: Int32Array
     tag: Int32Array
+
+    def merged(self, other: InputEvents) -> InputEvents:
+        """Both, by step."""
+        order = np.argsort(np.concatenate([self.step, other.step]), kind="stable")
+        pairs = ((self.step, other.step), (self.chip, other.chip), (self.core_mask, other.core_mask), (self.tag, other.tag))
+        return InputEvents(*(np.concatenate(pair)[order] for pair in pairs))
 
 
 def input_events(stimulus: Stimulus, chips: tuple[int, ...], dt_us: int) -> InputEvents:
-    """The list stimulus, one entry per core that it reaches; an event in [k dt, (k+1) dt) belongs to step k.
+    """The list stimulus by step; an event in [k dt, (k+1) dt) belongs to step k.
 
     Raises:
         StimulusProblem: an event for a chip that is not emulated, or for no core.
     """
-    cores = stimulus.chip.geometry.cores
     ticks_per_step = round(stimulus.chip.stimulus.clock_hz * dt_us * 1e-6)
-    step = stimulus.ticks // ticks_per_step
-    chip_index = np.full(stimulus.chip.geometry.chips, -1)
-    chip_index[list(chips)] = np.arange(len(chips))
-    first_core = chip_index[stimulus.events["chip"]] * cores
-    reaches = (stimulus.events["core_mask"][:, None].astype(np.int64) >> np.arange(cores)) & 1
-    elsewhere, nowhere = np.flatnonzero(first_core < 0), np.flatnonzero(reaches.sum(axis=1) == 0)
+    events = stimulus.events
+    index = np.full(stimulus.chip.geometry.chips, -1, dtype=np.int32)
+    index[list(chips)] = np.arange(len(chips))
+    target, mask = index[events["chip"]], events["core_mask"].astype(np.int32)
+    elsewhere, nowhere = np.flatnonzero(target < 0), np.flatnonzero(mask == 0)
     if elsewhere.size:
-        where, used = f"stimulus event {elsewhere[0]}", f"chip {stimulus.events['chip'][elsewhere[0]]}"
+        where, used = f"stimulus event {elsewhere[0]}", f"chip {events['chip'][elsewhere[0]]}"
         raise StimulusProblem("targets a chip that is not emulated", where=where, used=used, limit=f"chips {chips}")
     if nowhere.size:
         where, fix = f"stimulus event {nowhere[0]}", "Set the core mask."
         raise StimulusProblem("reaches no core", where=where, used="core mask 0", fix=fix)
-    event, core = np.nonzero(reaches == 1)
-    return InputEvents(
-        step[event].astype(np.int32),
-        (first_core[event] + core).astype(np.int32),
-        stimulus.events["tag"][event].astype(np.int32),
-    )
+    step = (stimulus.ticks // ticks_per_step).astype(np.int32)
+    return InputEvents(step, target, mask, events["tag"].astype(np.int32))

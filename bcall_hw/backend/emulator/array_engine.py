@@ -1,0 +1,112 @@
+"""The board in arrays: the numpy oracle and the compiled kernel behind the one face of an engine."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bcall_hw.arrays import Int32Array
+from bcall_hw.backend.emulator import routing, words
+from bcall_hw.backend.emulator.decode import check_sums, decode
+from bcall_hw.backend.emulator.engine import State, warnings_of
+from bcall_hw.backend.emulator.machine import Machine, Probe, StepFunction
+from bcall_hw.backend.emulator.noise import Noise
+from bcall_hw.backend.emulator.poisson import PoissonSources
+from bcall_hw.backend.emulator.profile import BoardProfile
+from bcall_hw.chip_config import ChipConfig
+from bcall_hw.chip_model import ChipModel
+from bcall_hw.stimulus import Stimulus
+
+_NOISE_WORDS = 1 << 22  # drawn at once
+
+
+class ArrayEngine:
+    """See `engine.Engine`.
+
+    Args:
+        advance: the step function.
+    """
+
+    def __init__(
+        self, chip: ChipModel, chips: tuple[int, ...], profile: BoardProfile, dt_us: int, finite_pulses: bool,
+        advance: StepFunction,
+    ) -> None:  # fmt: skip
+        self._chip, self._chips, self._profile, self._dt_us, self._finite = chip, chips, profile, dt_us, finite_pulses
+        self._advance = advance
+        self._factors = profile.factors(chip)
+        self._poisson = PoissonSources(profile.seed, dt_us)
+        self._noise = Noise(profile.seed, profile.noise_a, dt_us)
+        self._config: ChipConfig | None = None
+        self._machine: Machine | None = None
+
+    @property
+    def machine(self) -> Machine:
+        """The running board."""
+        assert self._machine is not None, "apply comes first"  # noqa: S101
+        return self._machine
+
+    @property
+    def warnings(self) -> list[str]:
+        """See `engine.Engine`."""
+        return warnings_of(self.machine.destinations.lost, self.machine.parameters.saturated)
+
+    def apply(self, config: ChipConfig) -> None:
+        """See `engine.Engine`; what did not change is not worked out anew."""
+        old, machine = self._config, self._machine
+        same_analog = old is not None and config.biases is old.biases and config.tau2 is old.tau2
+        if machine and same_analog:
+            parameters = machine.parameters
+        else:
+            parameters = decode(config, self._factors, self._dt_us, self._finite, self._profile.dead_neurons)
+        same_cam = old is not None and config.cam is old.cam
+        listeners = machine.listeners if machine and same_cam else routing.listeners(config, self._profile)
+        same_sram = old is not None and config.sram is old.sram
+        routes = machine.destinations if machine and same_sram else routing.destinations(config)
+        entries = machine.entries if machine and same_analog and same_cam else parameters.entry_words(listeners, self._finite)
+        rows = parameters.rows.copy()
+        if machine is not None:
+            rows[:, : words.STATE_ROWS] = machine.rows[:, : words.STATE_ROWS]
+        check_sums(rows, config)
+        if machine is None:
+            cores = self._chip.geometry.cores
+            self._machine = Machine(rows, parameters, listeners, routes, entries, self._finite, cores_per_chip=cores)
+        else:
+            machine.rows, machine.parameters = rows, parameters
+            machine.listeners, machine.destinations, machine.entries = listeners, routes, entries
+        self._config = config
+
+    def run(self, stimulus: Stimulus, n_steps: int, probe: Probe | None = None) -> Int32Array:
+        """See `engine.Engine`."""
+        machine = self.machine
+        events = routing.input_events(stimulus, self._chips, self._dt_us)
+        random_events = self._poisson.events(stimulus, self._chips, machine.clock, n_steps)
+        if random_events is not None:
+            events = events.merged(random_events)
+        if self._noise.is_off:
+            return self._advance(machine, events, 0, n_steps, np.zeros((0, 0, 0), dtype=np.int32), probe)
+        cores = [(chip, core) for chip in self._chips for core in range(self._chip.geometry.cores)]
+        neurons = self._chip.geometry.neurons
+        at_once = max(1, _NOISE_WORDS // (len(cores) * neurons))
+        found = []
+        for first in range(0, n_steps, at_once):
+            last = min(n_steps, first + at_once)
+            noise = self._noise.draw(cores, neurons, machine.clock, last - first)
+            found.append(self._advance(machine, events, first, last, noise, probe))
+        return np.concatenate(found)
+
+    def state(self) -> State:
+        """See `engine.Engine`."""
+        machine = self.machine
+        pending = machine.pending.copy()
+        pending[:, 0] = np.asarray(self._chips, dtype=np.int32)[pending[:, 0]]
+        return State(machine.rows[:, : words.STATE_ROWS].copy(), pending[np.lexsort(pending.T[::-1])], machine.clock)
+
+    def restore(self, state: State) -> None:
+        """See `engine.Engine`."""
+        machine, pending = self.machine, state.pending.copy()
+        rows = machine.rows.copy()
+        rows[:, : words.STATE_ROWS] = state.rows
+        assert self._config is not None  # noqa: S101
+        check_sums(rows, self._config)
+        pending[:, 0] = np.searchsorted(self._chips, pending[:, 0])
+        machine.rows = rows
+        machine.pending, machine.clock = pending, state.clock
