@@ -118,7 +118,8 @@ class _Decoder:
         g = self.chip.geometry
         self.cores, self.neurons = len(config.chips) * g.cores, g.neurons
         codes = config.biases.reshape(self.cores, -1)
-        low = np.argwhere(codes["high"] == 0)
+        modelled = np.array([bias.circuit != "monitor" for bias in self.chip.biases])
+        low = np.argwhere((codes["high"] == 0) & modelled)
         if low.size:
             bias = self.chip.biases[int(low[0, 1])].name
             raise BackendProblem(
@@ -190,7 +191,7 @@ class _Decoder:
         self.rows[disabled, words.FULL_AHP] = 0
         charge = circuits.thermal_charge_c(chip, chip.capacitances_f.soma)
         gain = round(self.dt_s * words.FEMTOAMPERE / charge * 2.0 ** (words.V_BITS + words.GAIN_BITS))
-        if gain > words.INT32_MAX:
+        if not 1 <= gain <= words.INT32_MAX:
             raise EmulatorOverflow("step gain does not fit its word", where="soma", used=gain, limit=words.INT32_MAX)
         return CoreParameters(self.rows, gain, self._tables(), saturated)
 
