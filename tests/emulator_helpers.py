@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tomlkit
 
 from bcall_hw import circuits
 from bcall_hw.backend.emulator import words
 from bcall_hw.backend.emulator.emulator import Emulator
 from bcall_hw.calibration import load_calibration, nearest_code
 from bcall_hw.chip_config import ChipConfig
-from bcall_hw.chip_model import BiasCode, load_chip
+from bcall_hw.chip_model import BiasCode, ChipModel, load_chip
 from bcall_hw.mapping import choose_codes, idle_codes, load_mapping
 from bcall_hw.network import NeuronParameters, SynapseParameters
 from bcall_hw.recording import SpikeRecording
+from bcall_hw.records import data_folder
 from bcall_hw.stimulus import Stimulus
 
 CHIP = load_chip("dynapse1")
@@ -31,17 +34,17 @@ NEURONS = CHIP.geometry.neurons
 class Board:
     """Registers that can still be changed; `config()` freezes a copy of them."""
 
-    def __init__(self, chips: tuple[int, ...] = (0,)) -> None:
-        self.chips = chips
-        start = ChipConfig.after_opening(CHIP, chips)
+    def __init__(self, chips: tuple[int, ...] = (0,), chip: ChipModel = CHIP) -> None:
+        self.chips, self.chip = chips, chip
+        start = ChipConfig.after_opening(chip, chips)
         self.cam, self.sram = start.cam.copy(), start.sram.copy()
         self.biases, self.tau2 = start.biases.copy(), start.tau2.copy()
-        for name, code in idle_codes(CHIP, MAPPING).items():
+        for name, code in idle_codes(chip, MAPPING).items():
             self.code(None, name, code, chip=None)
 
     @classmethod
     def of(cls, config: ChipConfig) -> Board:
-        board = cls(config.chips)
+        board = cls(config.chips, config.chip)
         board.cam, board.sram = config.cam.copy(), config.sram.copy()
         board.biases, board.tau2 = config.biases.copy(), config.tau2.copy()
         return board
@@ -49,23 +52,24 @@ class Board:
     def code(self, core: int | None, bias: str, code: BiasCode, chip: int | None = 0) -> None:
         """Set a bias of one core, or of all cores, of one chip or of all chips."""
         where = (slice(None) if chip is None else self.chips.index(chip), slice(None) if core is None else core)
-        self.biases[(*where, CHIP.bias_index(bias))] = (code.coarse, code.fine, int(code.high))
+        self.biases[(*where, self.chip.bias_index(bias))] = (code.coarse, code.fine, int(code.high))
 
     def current(self, core: int | None, bias: str, current_a: float, chip: int | None = 0) -> float:
         """Set a bias to the code nearest to a current; returns the current of that code (0 A: the code 0)."""
-        code, real = (BiasCode(coarse=0, fine=0), 0.0) if current_a == 0 else nearest_code(CHIP, current_a, bias)
+        code, real = (BiasCode(coarse=0, fine=0), 0.0) if current_a == 0 else nearest_code(self.chip, current_a, bias)
         self.code(core, bias, code, chip)
         return real
 
     def neurons(self, core: int | None, target: NeuronParameters, chip: int | None = 0) -> dict[str, float]:
         """Set a core's biases to a physical target; returns what the codes really give, by quantity."""
-        choices = choose_codes(CHIP, MAPPING, CALIBRATION, target, "test")
+        choices = choose_codes(self.chip, MAPPING, CALIBRATION, target, "test")
         for choice in choices:
             self.code(core, choice.bias, choice.code, chip)
         return {c.quantity: c.predicted for c in choices}
 
     def listen(self, core: int, neuron: Any, entry: Any, tag: int, kind: str, chip: int = 0) -> None:
-        self.cam[self.chips.index(chip), core, neuron, entry] = (tag // NEURONS, tag % NEURONS, TYPES[kind])
+        neurons = self.chip.geometry.neurons
+        self.cam[self.chips.index(chip), core, neuron, entry] = (tag // neurons, tag % neurons, TYPES[kind])
 
     def send(
         self, core: int, neuron: int, entry: int, mask: int, virtual_core: int, chip: int = 0, hops: tuple[int, int] = (0, 0)
@@ -76,7 +80,7 @@ class Board:
         self.sram[self.chips.index(chip), core, neuron, entry] = word
 
     def config(self) -> ChipConfig:
-        return ChipConfig(CHIP, self.chips, self.cam.copy(), self.sram.copy(), self.biases.copy(), self.tau2.copy())
+        return ChipConfig(self.chip, self.chips, self.cam.copy(), self.sram.copy(), self.biases.copy(), self.tau2.copy())
 
 
 def target(
@@ -102,20 +106,20 @@ def target(
 
 def started(config: ChipConfig, **options: Any) -> Emulator:
     """An emulator of the configuration's chips, with it applied."""
-    emulator = Emulator(chips=config.chips, **options)
+    emulator = Emulator(config.chip, config.chips, **options)
     emulator.apply(config)
     return emulator
 
 
-def silence() -> Stimulus:
-    return Stimulus(CHIP)
+def silence(chip: ChipModel = CHIP) -> Stimulus:
+    return Stimulus(chip)
 
 
-def events(rows: Iterable[tuple[float, int, int, int]]) -> Stimulus:
+def events(rows: Iterable[tuple[float, int, int, int]], chip: ChipModel = CHIP) -> Stimulus:
     """A list stimulus from (time in us, chip, core mask, tag)."""
     table = sorted(rows)
     columns = list(zip(*table, strict=True)) if table else [(), (), (), ()]
-    return Stimulus.from_times(CHIP, columns[0], *(np.asarray(c, dtype=np.int64) for c in columns[1:]))
+    return Stimulus.from_times(chip, columns[0], *(np.asarray(c, dtype=np.int64) for c in columns[1:]))
 
 
 def poisson(rates: Mapping[int, float], chip: int = 0, core_mask: int = 1, listed: Stimulus | None = None) -> Stimulus:
@@ -124,7 +128,7 @@ def poisson(rates: Mapping[int, float], chip: int = 0, core_mask: int = 1, liste
     for tag, rate in rates.items():
         array[tag] = rate
     base = listed or silence()
-    return Stimulus(CHIP, base.events, base.isi_base, array, chip, core_mask)
+    return Stimulus(base.chip, base.events, base.isi_base, array, chip, core_mask)
 
 
 def state(emulator: Emulator) -> np.ndarray:
@@ -145,6 +149,21 @@ def rates_hz(recording: SpikeRecording, chip: int = 0) -> np.ndarray:
     count = np.zeros((CHIP.geometry.cores, NEURONS))
     np.add.at(count, (mine["core"], mine["neuron"]), 1)
     return count / (recording.duration_us * 1e-6)
+
+
+def small_chip(folder: Path) -> ChipModel:
+    """A chip like DYNAP-SE1 but with 2 cores of 16 neurons and 8 CAM entries: small enough for the scalar reference."""
+    source = data_folder("chip_models")
+    model = tomlkit.parse((source / "dynapse1.toml").read_text(encoding="utf-8"))
+    model["geometry"].update({"cores": 2, "neurons": 16})
+    model["cam"]["entries"] = 8
+    model["stimulus"]["sources"] = 64
+    model["name"] = "small"
+    for bias in model["biases"]:
+        bias["addresses"] = bias["addresses"][:2]
+    (folder / "small.toml").write_text(tomlkit.dumps(model), encoding="utf-8")
+    (folder / "dynapse1_currents.csv").write_bytes((source / "dynapse1_currents.csv").read_bytes())
+    return load_chip(str(folder / "small.toml"))
 
 
 # Random configurations -----------------------------------------------------------------------------------------------
@@ -168,10 +187,10 @@ def random_biases(board: Board, rng: np.random.Generator, chip: int, core: int) 
     put("dc", 1e-11, 6e-10) if rng.random() < 0.6 else board.current(core, "dc", 0.0, chip)
     put("gain", 1e-10, 8e-9)
     put("refractory", 4e-11, 3e-10)
-    pulse_s = circuits.switching_charge_c(CHIP, CHIP.capacitances_f.pulse) / put("pulse_width", 5e-10, 3e-8)
+    pulse_s = circuits.switching_charge_c(board.chip, board.chip.capacitances_f.pulse) / put("pulse_width", 5e-10, 3e-8)
     for prefix in (*TYPES, "ahp"):
         circuit = "AHP" if prefix == "ahp" else prefix
-        charge = circuits.thermal_charge_c(CHIP, getattr(CHIP.capacitances_f, circuit))
+        charge = circuits.thermal_charge_c(board.chip, getattr(board.chip.capacitances_f, circuit))
         tau_a = board.current(core, f"{prefix}_tau", charge / log_uniform(rng, 2e-3, 1e-1), chip)
         gain_a = board.current(core, f"{prefix}_gain", tau_a * log_uniform(rng, 1.0, 8.0), chip)
         inhibits = prefix in ("GABA_A", "GABA_B", "ahp")
@@ -186,16 +205,16 @@ def random_biases(board: Board, rng: np.random.Generator, chip: int, core: int) 
         board.code(core, "nmda_gate", BiasCode(coarse=int(rng.integers(0, 8)), fine=0), chip)
 
 
-def random_tag(rng: np.random.Generator) -> int:
-    return int(rng.integers(0, 4)) * NEURONS + int(rng.integers(0, ACTIVE))
+def random_tag(rng: np.random.Generator, chip: ChipModel = CHIP) -> int:
+    return int(rng.integers(0, 4)) * chip.geometry.neurons + int(rng.integers(0, ACTIVE))
 
 
 def random_cam(board: Board, rng: np.random.Generator, chip: int, core: int) -> None:
     """Half of the core's neurons get entries of all types; in some cores the unused entries change their type."""
     index = board.chips.index(chip)
-    board.cam[index, core]["type"] = rng.integers(0, 4) if rng.random() < 0.5 else CHIP.cam.cleared.type
-    for neuron in [*range(ACTIVE), *rng.integers(0, NEURONS, 100).tolist()]:
-        used = rng.permutation(CHIP.cam.entries)[: rng.integers(1, 40)]
+    board.cam[index, core]["type"] = rng.integers(0, 4) if rng.random() < 0.5 else board.chip.cam.cleared.type
+    for neuron in [*range(ACTIVE), *rng.integers(0, board.chip.geometry.neurons, 100).tolist()]:
+        used = rng.permutation(board.chip.cam.entries)[: rng.integers(1, 40)]
         cells = board.cam[index, core, neuron]
         cells["source_core"][used] = rng.integers(0, 4, used.size)
         cells["source_neuron"][used] = rng.integers(0, ACTIVE, used.size)
@@ -205,36 +224,38 @@ def random_cam(board: Board, rng: np.random.Generator, chip: int, core: int) -> 
 def random_sram(board: Board, rng: np.random.Generator, chip: int, core: int) -> None:
     """Destinations with hops of every sign, many of them off the board or to chips that are not emulated."""
     index = board.chips.index(chip)
-    shape = (ACTIVE, len(CHIP.sram.usable))
+    shape = (ACTIVE, len(board.chip.sram.usable))
     for name in ("virtual_core", "dx", "dy"):
         board.sram[index, core, :ACTIVE][name] = rng.integers(0, 4, shape) * (rng.random(shape) < 0.6)
     for name in ("sx", "sy"):
         board.sram[index, core, :ACTIVE][name] = rng.integers(0, 2, shape)
-    board.sram[index, core, :ACTIVE]["core_mask"] = rng.integers(0, 16, shape)
+    board.sram[index, core, :ACTIVE]["core_mask"] = rng.integers(0, 2**board.chip.geometry.cores, shape)
 
 
-def random_board(rng: np.random.Generator, chips: tuple[int, ...], cores: Iterable[int]) -> Board:
+def random_board(rng: np.random.Generator, chips: tuple[int, ...], cores: Iterable[int], chip: ChipModel = CHIP) -> Board:
     """A recurrent network over some cores of some chips, and idle cores beside them."""
-    board = Board(chips)
-    for chip in chips:
+    board = Board(chips, chip)
+    for number in chips:
         for core in cores:
-            random_biases(board, rng, chip, core)
-            random_cam(board, rng, chip, core)
-            random_sram(board, rng, chip, core)
-            board.tau2[chips.index(chip), core] = rng.random(NEURONS) < 0.5
+            random_biases(board, rng, number, core)
+            random_cam(board, rng, number, core)
+            random_sram(board, rng, number, core)
+            board.tau2[chips.index(number), core] = rng.random(chip.geometry.neurons) < 0.5
     return board
 
 
-def random_stimulus(rng: np.random.Generator, chips: tuple[int, ...], duration_us: int, kind: str) -> Stimulus:
+def random_stimulus(
+    rng: np.random.Generator, chips: tuple[int, ...], duration_us: int, kind: str, chip: ChipModel = CHIP
+) -> Stimulus:
     """List events, Poisson sources, or both; the reserved tag is among the tags."""
-    listed = silence()
+    listed, masks = silence(chip), 2**chip.geometry.cores
     if kind in ("list", "both"):
         count = int(rng.integers(30, 150))
         times = np.sort(rng.uniform(0, duration_us - 1, count))
         targets = rng.choice(chips, count)
-        tags = [0 if rng.random() < 0.05 else random_tag(rng) for _ in range(count)]
-        listed = Stimulus.from_times(CHIP, times, targets, rng.integers(1, 16, count), np.array(tags))
+        tags = [0 if rng.random() < 0.05 else random_tag(rng, chip) for _ in range(count)]
+        listed = Stimulus.from_times(chip, times, targets, rng.integers(1, masks, count), np.array(tags))
     if kind == "list":
         return listed
-    sources = {random_tag(rng): float(rng.uniform(20, 400)) for _ in range(10)}
-    return poisson(sources, int(rng.choice(chips)), int(rng.integers(1, 16)), listed)
+    sources = {random_tag(rng, chip): float(rng.uniform(20, 400)) for _ in range(10)}
+    return poisson(sources, int(rng.choice(chips)), int(rng.integers(1, masks)), listed)

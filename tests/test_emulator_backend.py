@@ -178,9 +178,7 @@ def test_registers_after_opening_are_refused_because_of_their_low_range_bit() ->
         Emulator().apply(ChipConfig.after_opening(CHIP))
 
 
-@pytest.mark.parametrize(
-    ("role", "word"), [("dc", "input"), ("AMPA_gain", "AMPA"), ("GABA_B_gain", "GABA_B")]
-)
+@pytest.mark.parametrize(("role", "word"), [("dc", "input"), ("AMPA_gain", "AMPA"), ("GABA_B_gain", "GABA_B")])
 def test_overflow_of_a_current_is_named_and_nothing_changes(role: str, word: str) -> None:
     network = Board()
     synapses = {"AMPA": (0.01, 1e-10), "GABA_B": (0.01, 1e-10)}
