@@ -5,7 +5,6 @@ It knows no hardware; a user may add wishes for the mapper (`Input.tags`, `Popul
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +14,7 @@ from pydantic import Field
 
 from bcall_hw import files, random_bits
 from bcall_hw.arrays import IntArray
-from bcall_hw.errors import CorruptFile, EmptyNetwork, ForeignFile, InvalidValue, UnknownName
+from bcall_hw.errors import EmptyNetwork, ForeignFile, InvalidValue, UnknownName
 from bcall_hw.records import Record
 
 PositiveSeconds = Annotated[float, Field(gt=0, strict=True)]

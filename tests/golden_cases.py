@@ -17,6 +17,7 @@ from bcall_hw.stimulus import Stimulus
 
 KINDS = ("AMPA", "NMDA", "GABA_A", "GABA_B")
 SYNAPSES = {"AMPA": (0.01, 6e-11), "NMDA": (0.03, 3e-11), "GABA_A": (0.01, 4e-12), "GABA_B": (0.02, 3e-11)}
+STUCK = ((0, 0, 1, 0, 0, 0), (0, 0, 2, 2, 5, 0), (0, 1, 4, 1, 1, 1))
 Run = tuple[ChipConfig, Stimulus, int]  # registers, stimulus, steps
 
 
@@ -194,7 +195,7 @@ def _random(chip: ChipModel, seed: int) -> Case:
 
 CASES: dict[str, Callable[[ChipModel], Case]] = {
     "rest": lambda c: Case("silence", ((Board((0,), c).config(), silence(c), 50),)),
-    "constant_input": lambda c: Case("constant input, positive feedback, spikes", ((base(c, dc_a=4e-10).config(), silence(c), 500),)),
+    "constant_input": lambda c: Case("constant input, spikes", ((base(c, dc_a=4e-10).config(), silence(c), 500),)),
     "refractory": lambda c: Case("refractory period", ((base(c, dc_a=2e-9, refractory_s=7e-3).config(), silence(c), 300),)),
     **{f"synapse_{kind}": (lambda c, k=kind: _only(c, k, dc_a=2e-10)) for kind in KINDS},  # type: ignore[misc]
     "nmda_gate": _nmda_gate,
@@ -216,7 +217,7 @@ CASES: dict[str, Callable[[ChipModel], Case]] = {
     "noise": lambda c: _profile(c, "noise", noise_a=2e-11),
     "dead_neurons": lambda c: _profile(c, "dead neurons", dead_neurons=((0, 0, 0), (0, 1, 9), (3, 0, 2))),
     "dead_cam": lambda c: _profile(c, "dead CAM entries", dead_cam=((0, 0, 1, 0), (0, 0, 2, 3), (0, 1, 4, 1))),
-    "stuck_bits": lambda c: _profile(c, "stuck tag bits", stuck_tag_bits=((0, 0, 1, 0, 0, 0), (0, 0, 2, 2, 5, 0), (0, 1, 4, 1, 1, 1))),
+    "stuck_bits": lambda c: _profile(c, "stuck tag bits", stuck_tag_bits=STUCK),
     "step_10us": lambda c: _step(c, 10),
     "step_1000us": lambda c: _step(c, 1000),
     "biases_change": _biases_change,

@@ -215,10 +215,10 @@ def test_currents_that_could_add_up_beyond_the_words_are_refused(what: str) -> N
     before = _snapshot(emulator)
     for role in ("dc",) if what == "DC and AMPA" else ("leak1", "leak2"):
         network.current(2, role, 1.87e-6)
-    network.current(2, "AMPA_gain" if what == "DC and AMPA" else "ahp_gain", 5e-9 if what == "DC and AMPA" else 1e-6)
+    network.current(2, "AMPA_gain" if what == "DC and AMPA" else "ahp_gain", 5e-9 if what == "DC and AMPA" else 3e-7)
     network.current(2, "ahp_weight", 1e-10)
     network.code(2, "ahp_enable", BiasCode(coarse=4, fine=80))
-    with pytest.raises(EmulatorOverflow, match="chip 0 core 2 neuron 0.*add up"):
+    with pytest.raises(EmulatorOverflow, match=r"chip 0 core 2 neuron 0.*add up"):
         emulator.apply(network.config())
     assert _snapshot(emulator) == before
 

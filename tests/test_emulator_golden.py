@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ def _shuffled(emulator: Emulator, rng: np.random.Generator) -> None:
     machine = emulator._engine.machine  # type: ignore[attr-defined]
     lists, routes = machine.listeners, machine.destinations
     for core, start in enumerate(lists.start):
-        for low, high in zip(start[:-1], start[1:], strict=True):
+        for low, high in itertools.pairwise(start):
             order = low + rng.permutation(high - low)
             lists.cells[core, low:high] = lists.cells[core, order]
             machine.entries[core, low:high] = machine.entries[core, order]
@@ -139,7 +140,7 @@ def test_order_of_the_lists_changes_nothing(implementation: str, pulses: str, sm
 def test_words_around_powers_of_two(power: int, pulses: str, small: ChipModel) -> None:
     """State words at 2^k - 1, 2^k, 2^k + 1, as far as each word goes, with the largest full scales and jumps that fit."""
     board = Board((0,), small)
-    synapses = {kind: (0.01, 2e-9) for kind in ("AMPA", "NMDA", "GABA_A", "GABA_B")}
+    synapses = dict.fromkeys(("AMPA", "NMDA", "GABA_A", "GABA_B"), (0.01, 2e-09))
     for core in range(2):
         board.neurons(core, target(dc_a=1e-10, pulse_width_s=5e-3, synapses=synapses, adaptation=(0.1, 1e-9)))
     board.current(1, "nmda_gate", 1e-10)

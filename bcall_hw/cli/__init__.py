@@ -15,14 +15,16 @@ from rich.markup import escape
 from bcall_hw import __version__
 from bcall_hw.backend.emulator.words import DEFAULT_STEP_US
 from bcall_hw.chip_model import DEFAULT_CHIP
-from bcall_hw.cli import figures, show
+from bcall_hw.cli import emulate, figures, show
+from bcall_hw.cli.inputs import board_profile, mapped_network, open_board, refuse_overwriting, registers
 from bcall_hw.cli.shared import (
     AsJson,
     Chip,
     DataOption,
     Implementation,
+    MaybeMismatch,
     Mismatch,
-    Pulses,
+    Profile,
     Resume,
     Seed,
     StepUs,
@@ -31,14 +33,11 @@ from bcall_hw.cli.shared import (
     notes,
     progress_bars,
 )  # fmt: skip
-from bcall_hw.errors import FileProblem, InvalidValue, NetworkDoesNotFit
+from bcall_hw.errors import InvalidValue, NetworkDoesNotFit
 from bcall_hw.files import folder_of_one_run
 
 if TYPE_CHECKING:
-    from bcall_hw.backend import Backend
-    from bcall_hw.chip_config import ChipConfig
     from bcall_hw.experiments.classifier import ClassifierSettings
-    from bcall_hw.mapper import MappedNetwork
     from bcall_hw.mapping import BiasChoice
 
 
@@ -128,7 +127,8 @@ def learn(
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     images: Annotated[int | None, typer.Option(help="Use only the first so many training images.")] = None,
     seed: Seed = 0,
-    mismatch_cv: Mismatch = 0.2,
+    mismatch_cv: MaybeMismatch = None,
+    profile: Profile = None,
     implementation: Implementation = "numba",
     dt_us: StepUs = DEFAULT_STEP_US,
     backend: Annotated[str, typer.Option(help="Address of the backend.")] = "emulator",
@@ -146,8 +146,9 @@ def learn(
     dataset = load_dataset(data)
     if images is not None:
         dataset = dataset.first(images)
+    board = board_profile(profile, None if profile else seed, mismatch_cv)
     mapped = map_classifier(settings, dataset, load_chip(chip), seed)
-    opened = _open(backend, seed, mismatch_cv, implementation, dt_us, mapped.config)
+    opened = open_board(backend, mapped.config, board, implementation, dt_us)
     try:
         with folder_of_one_run(out), progress_bars(as_json) as report:
             run, _, result = learn_classifier(settings, dataset, seed, out, opened, mapped, resume, report)
@@ -174,9 +175,9 @@ def map_command(
     """Map a network: utilisation, biases and every violation. Exit code 0 when it fits, 2 when not."""
     from bcall_hw.mapper import utilisation
 
-    _refuse_overwriting(out, network)
+    refuse_overwriting(out, network)
     try:
-        mapped = _mapped(network, chip, chips)
+        mapped = mapped_network(network, chip, chips)
     except NetworkDoesNotFit as problem:
         if as_json:
             print(json.dumps({"fits": False, "violations": [v.as_dict() for v in problem.violations]}))
@@ -218,8 +219,8 @@ def deploy(
     """Write a configuration to a backend and prove by read-back that it arrived."""
     from bcall_hw.deploy import deploy as write
 
-    config = _config(source, chip)
-    opened = _open(backend, seed, mismatch_cv, "numba", DEFAULT_STEP_US, config)
+    config = registers(source, chip)
+    opened = open_board(backend, config, board_profile(None, seed, mismatch_cv), "numba", DEFAULT_STEP_US)
     try:
         result = write(config, opened)
     finally:
@@ -229,42 +230,6 @@ def deploy(
         return
     words = {f"{kind} words": count for kind, count in result.pop("words").items()}
     show.figures("deployed", result | words)
-
-
-@app.command()
-def emulate(
-    source: Annotated[Path, typer.Argument(help="Registers (.h5), or a network (.json, .toml) to map first.")],
-    stimulus: Annotated[Path, typer.Option(help="Stimulus (.h5 or .csv, see the README).")],
-    duration_s: Annotated[float, typer.Option(help="Length of the run (s).")],
-    isi_base: Annotated[int | None, typer.Option(help="Clock ticks per unit of time of a .csv stimulus.")] = None,
-    chip: Chip = DEFAULT_CHIP,
-    out: Annotated[Path | None, typer.Option(help="Write the spikes to this file (.h5).")] = None,
-    seed: Seed = 0,
-    mismatch_cv: Mismatch = 0.2,
-    implementation: Implementation = "numba",
-    dt_us: StepUs = DEFAULT_STEP_US,
-    pulses: Pulses = "ideal",
-    as_json: AsJson = False,
-) -> None:
-    """Run a configuration on the emulator: registers and stimulus in, spikes out."""
-    from bcall_hw.experiments.emulation import emulate_once
-
-    _refuse_overwriting(out, source, stimulus)
-    mapped = None if source.suffix == ".h5" else _mapped(source, chip, "0")
-    config = mapped.config if mapped else _config(source, chip)
-    opened = _open("emulator", seed, mismatch_cv, implementation, dt_us, config, pulses)
-    try:
-        recording, result = emulate_once(opened, config, mapped, stimulus, duration_s, isi_base)
-    finally:
-        opened.close()
-    if out is not None:
-        recording.save(out)
-    result |= {"seed": seed, "mismatch_cv": mismatch_cv, "dt_us": dt_us, "pulses": pulses}
-    if as_json:
-        print(json.dumps(result))
-        return
-    populations = result.pop("populations", {})
-    show.figures("emulated", result | {f"{name}: rate (Hz)": p["mean_rate_hz"] for name, p in populations.items()})
 
 
 @app.command()
@@ -281,19 +246,12 @@ def doctor(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
+app.command("emulate")(emulate.emulate)
 app.command("figures")(figures.figures)
 app.command("traces")(figures.traces)
 
 
 # Helpers -------------------------------------------------------------------------------------------------------------
-
-
-def _refuse_overwriting(out: Path | None, *inputs: Path) -> None:
-    """A result must not take the place of what it is made from."""
-    if out is not None and (
-        out == Path() or out.suffix != ".h5" or any(out.absolute() == given.absolute() for given in inputs)
-    ):
-        raise FileProblem("the result needs an .h5 file of its own", where="--out", used=str(out)[:200])
 
 
 def _settings(variant: str, path: Path | None, **given: Any) -> ClassifierSettings:
@@ -308,41 +266,6 @@ def _settings(variant: str, path: Path | None, **given: Any) -> ClassifierSettin
             raise InvalidValue("settings must be a JSON object", where=str(path), used=type(own).__name__)
         base |= own
     return ClassifierSettings(**(base | {k: v for k, v in given.items() if v is not None}))
-
-
-def _mapped(path: Path, chip: str, chips: str) -> MappedNetwork:
-    from bcall_hw.chip_model import load_chip
-    from bcall_hw.mapper import map_network
-    from bcall_hw.network import Network
-
-    try:
-        ids = sorted({int(part) for part in chips.split(",")})
-    except ValueError:
-        raise InvalidValue("chip ids are whole numbers with commas between", where="--chips", used=chips) from None
-    return map_network(Network.load(path), load_chip(chip), ids)
-
-
-def _config(path: Path, chip: str) -> ChipConfig:
-    from bcall_hw.chip_config import ChipConfig
-
-    if path.suffix == ".h5":
-        return ChipConfig.load(path)
-    if path.suffix not in (".json", ".toml"):
-        raise FileProblem("registers are .h5 files, networks .json or .toml", where=str(path)[:200])
-    return _mapped(path, chip, "0").config
-
-
-def _open(
-    address: str, seed: int, mismatch_cv: float, implementation: str, dt_us: int, config: ChipConfig, pulses: str = "ideal"
-) -> Backend:
-    from bcall_hw.backend import open_backend
-    from bcall_hw.backend.emulator.profile import BoardProfile
-
-    if address != "emulator":
-        return open_backend(address)
-    profile = BoardProfile(seed=seed, mismatch_cv=mismatch_cv)
-    board: dict[str, Any] = {"chip": config.chip, "chips": config.chips, "profile": profile, "pulses": pulses}
-    return open_backend(address, implementation=implementation, dt_us=dt_us, **board)
 
 
 def _choice(core: tuple[int, int], choice: BiasChoice) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -39,9 +40,17 @@ notes = Console(stderr=True)
 
 Seed = Annotated[int, typer.Option(help="Seed of board, network and spike trains.", min=0, max=2**63 - 1)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
-Implementation = Annotated[str, typer.Option(help="numba (fast) or numpy (the oracle, same bits).")]
+Implementation = Annotated[str, typer.Option(help="numba (fast), numpy or reference (scalar, very slow): the same bits.")]
 StepUs = Annotated[int, typer.Option("--dt-us", help="Time step of the emulator (us).")]
 Mismatch = Annotated[float, typer.Option("--mismatch-cv", help="Coefficient of variation of the board's mismatch.")]
+MaybeSeed = Annotated[int | None, typer.Option(help="Seed of the board; 0 if not given.", min=0, max=2**63 - 1)]
+MaybeMismatch = Annotated[
+    float | None, typer.Option("--mismatch-cv", help="Coefficient of variation of the board's mismatch; 0.2 if not given.")
+]
+Profile = Annotated[
+    Path | None,
+    typer.Option(help="Board profile (.json, .toml): seed, mismatch, noise, defects."),
+]
 DataOption = Annotated[str, typer.Option("--data", help='"digits", a folder with the four MNIST files, or an .npz file.')]
 Pulses = Annotated[str, typer.Option(help="ideal: an event is a jump; finite: a pulse that lasts and restarts.")]
 Variant = Annotated[str, typer.Option(help="error-triggered or pure.")]

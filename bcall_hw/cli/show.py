@@ -29,6 +29,15 @@ def figures(title: str, rows: Mapping[str, Any]) -> None:
     console.print(table)
 
 
+def boards(rows: Sequence[Mapping[str, Any]]) -> None:
+    """One row for each board; hashes are not cut."""
+    table = Table("board seed", "spikes", "neurons that fired", "spikes sha256", title="boards")
+    table.columns[3].overflow = "fold"
+    for row in rows:
+        table.add_row(*(str(row[k]) for k in ("seed", "spikes", "neurons_that_fired", "spikes_sha256")))
+    console.print(table)
+
+
 def _number(name: str, value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.4g}"

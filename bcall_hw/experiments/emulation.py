@@ -1,14 +1,17 @@
-"""One run of a configuration on a backend, as `bcall-hw emulate` does it: stimulus from a file, figures out."""
+"""One run of a configuration on virtual boards, as `bcall-hw emulate` does it: stimulus from a file, figures out."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bcall_hw import files
-from bcall_hw.backend import Backend
+from bcall_hw.backend.emulator.boards import Report, run_boards
+from bcall_hw.backend.emulator.emulator import Emulator
+from bcall_hw.backend.emulator.profile import BoardProfile
 from bcall_hw.chip_config import ChipConfig
 from bcall_hw.errors import CorruptFile, InvalidValue
 from bcall_hw.mapper import MappedNetwork
@@ -18,32 +21,60 @@ from bcall_hw.stimulus import Stimulus, load_stimulus
 _TRAINS_HEADER = "time_us,input,source"
 
 
-def emulate_once(
-    backend: Backend, config: ChipConfig, mapped: MappedNetwork | None, path: Path, duration_s: float, isi_base: int | None
-) -> tuple[SpikeRecording, dict[str, Any]]:
-    """Apply, play, record.
+def emulate_boards(
+    config: ChipConfig,
+    mapped: MappedNetwork | None,
+    profiles: Sequence[BoardProfile],
+    path: Path,
+    duration_s: float,
+    isi_base: int | None,
+    options: Mapping[str, Any],
+    threads: int | None,
+    report: Report,
+) -> tuple[list[SpikeRecording], dict[str, Any]]:
+    """Apply, play, record, on one virtual board or on several at once.
 
     Args:
         mapped: the network where it is known: the stimulus may then name inputs, and rates are told by population.
+        profiles: the boards.
         path: stimulus file.
+        options: implementation, dt_us and pulses of the emulators.
 
     Returns:
-        The recording, and its figures as plain values.
+        The recordings, and their figures as plain values; of several boards also one by one.
     """
     played = _stimulus(config, mapped, path, isi_base)
-    backend.apply(config)
-    recording = backend.run(played, duration_s)
+    boards = [Emulator(config.chip, config.chips, profile, **options) for profile in profiles]
+    for board in boards:
+        board.apply(config)
+    if len(boards) == 1:
+        recordings = [boards[0].run(played, duration_s, lambda done, total: report("steps", done, total))]
+    else:
+        recordings = run_boards(boards, played, duration_s, threads, report)
+    one_by_one = [_figures_of(recording, mapped) for recording in recordings]
     result: dict[str, Any] = {
-        "backend": backend.name, "duration_s": duration_s, "events_in": len(played.events), "stimulus_unit_us": played.unit_us,
-        "spikes": len(recording), "neurons_that_fired": len(np.unique(recording.spikes[["chip", "core", "neuron"]])),
-        "spikes_sha256": recording.sha256, "warnings": backend.warnings + stimulus_warnings(config, played),
+        "backend": boards[0].name, "duration_s": duration_s, "events_in": len(played.events),
+        "stimulus_unit_us": played.unit_us,
+        "warnings": boards[0].warnings + stimulus_warnings(config, played), **one_by_one[0],
+    }  # fmt: skip
+    if len(boards) > 1:
+        result["boards"] = one_by_one
+    return recordings, result
+
+
+def _figures_of(recording: SpikeRecording, mapped: MappedNetwork | None) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "seed": recording.seed, "spikes": len(recording),
+        "neurons_that_fired": len(np.unique(recording.spikes[["chip", "core", "neuron"]])),
+        "spikes_sha256": recording.sha256,
     }  # fmt: skip
     if mapped is not None:
+        seconds = recording.duration_us * 1e-6
         result["populations"] = {
-            name: {"spikes": len(ids), "mean_rate_hz": len(ids) / len(mapped.addresses[name]) / duration_s}
+            name: {"spikes": len(ids), "mean_rate_hz": len(ids) / len(mapped.addresses[name]) / seconds}
             for name, (ids, _) in mapped.spikes_of(recording).items()
         }
-    return recording, result
+    return result
 
 
 def stimulus_warnings(config: ChipConfig, played: Stimulus) -> list[str]:

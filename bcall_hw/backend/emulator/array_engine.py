@@ -7,16 +7,18 @@ import numpy as np
 from bcall_hw.arrays import Int32Array
 from bcall_hw.backend.emulator import routing, words
 from bcall_hw.backend.emulator.decode import check_sums, decode
-from bcall_hw.backend.emulator.engine import State, warnings_of
+from bcall_hw.backend.emulator.engine import State, StepReport, warnings_of
 from bcall_hw.backend.emulator.machine import Machine, Probe, StepFunction
 from bcall_hw.backend.emulator.noise import Noise
 from bcall_hw.backend.emulator.poisson import PoissonSources
 from bcall_hw.backend.emulator.profile import BoardProfile
 from bcall_hw.chip_config import ChipConfig
 from bcall_hw.chip_model import ChipModel
+from bcall_hw.errors import BackendProblem
 from bcall_hw.stimulus import Stimulus
 
 _NOISE_WORDS = 1 << 22  # drawn at once
+_STEPS_AT_ONCE = 10_000  # then Ctrl-C is heard
 
 
 class ArrayEngine:
@@ -32,16 +34,16 @@ class ArrayEngine:
     ) -> None:  # fmt: skip
         self._chip, self._chips, self._profile, self._dt_us, self._finite = chip, chips, profile, dt_us, finite_pulses
         self._advance = advance
-        self._factors = profile.factors(chip)
+        self._factors, self._entry_factors = profile.factors(chip), profile.entry_factors(chip)
         self._poisson = PoissonSources(profile.seed, dt_us)
         self._noise = Noise(profile.seed, profile.noise_a, dt_us)
-        self._config: ChipConfig | None = None
         self._machine: Machine | None = None
 
     @property
     def machine(self) -> Machine:
         """The running board."""
-        assert self._machine is not None, "apply comes first"  # noqa: S101
+        if self._machine is None:
+            raise BackendProblem("no configuration applied yet", where="emulator", fix="Call apply(config) first.")
         return self._machine
 
     @property
@@ -51,14 +53,15 @@ class ArrayEngine:
 
     def apply(self, config: ChipConfig) -> None:
         """See `engine.Engine`; what did not change is not worked out anew."""
-        old, machine = self._config, self._machine
+        machine = self._machine
+        old = machine.config if machine else None
         same_analog = old is not None and config.biases is old.biases and config.tau2 is old.tau2
         if machine and same_analog:
             parameters = machine.parameters
         else:
             parameters = decode(config, self._factors, self._dt_us, self._finite, self._profile.dead_neurons)
         same_cam = old is not None and config.cam is old.cam
-        listeners = machine.listeners if machine and same_cam else routing.listeners(config, self._profile)
+        listeners = machine.listeners if machine and same_cam else routing.listeners(config, self._profile, self._entry_factors)
         same_sram = old is not None and config.sram is old.sram
         routes = machine.destinations if machine and same_sram else routing.destinations(config)
         entries = machine.entries if machine and same_analog and same_cam else parameters.entry_words(listeners, self._finite)
@@ -68,29 +71,28 @@ class ArrayEngine:
         check_sums(rows, config)
         if machine is None:
             cores = self._chip.geometry.cores
-            self._machine = Machine(rows, parameters, listeners, routes, entries, self._finite, cores_per_chip=cores)
+            self._machine = Machine(config, rows, parameters, listeners, routes, entries, self._finite, cores_per_chip=cores)
         else:
-            machine.rows, machine.parameters = rows, parameters
+            machine.config, machine.rows, machine.parameters = config, rows, parameters
             machine.listeners, machine.destinations, machine.entries = listeners, routes, entries
-        self._config = config
 
-    def run(self, stimulus: Stimulus, n_steps: int, probe: Probe | None = None) -> Int32Array:
+    def run(self, stimulus: Stimulus, n_steps: int, probe: Probe | None = None, report: StepReport | None = None) -> Int32Array:
         """See `engine.Engine`."""
         machine = self.machine
         events = routing.input_events(stimulus, self._chips, self._dt_us)
         random_events = self._poisson.events(stimulus, self._chips, machine.clock, n_steps)
         if random_events is not None:
             events = events.merged(random_events)
-        if self._noise.is_off:
-            return self._advance(machine, events, 0, n_steps, np.zeros((0, 0, 0), dtype=np.int32), probe)
         cores = [(chip, core) for chip in self._chips for core in range(self._chip.geometry.cores)]
         neurons = self._chip.geometry.neurons
-        at_once = max(1, _NOISE_WORDS // (len(cores) * neurons))
+        at_once = _STEPS_AT_ONCE if self._noise.is_off else max(1, _NOISE_WORDS // (len(cores) * neurons))
         found = []
         for first in range(0, n_steps, at_once):
             last = min(n_steps, first + at_once)
             noise = self._noise.draw(cores, neurons, machine.clock, last - first)
             found.append(self._advance(machine, events, first, last, noise, probe))
+            if report:
+                report(last, n_steps)
         return np.concatenate(found)
 
     def state(self) -> State:
@@ -105,8 +107,7 @@ class ArrayEngine:
         machine, pending = self.machine, state.pending.copy()
         rows = machine.rows.copy()
         rows[:, : words.STATE_ROWS] = state.rows
-        assert self._config is not None  # noqa: S101
-        check_sums(rows, self._config)
+        check_sums(rows, machine.config)
         pending[:, 0] = np.searchsorted(self._chips, pending[:, 0])
         machine.rows = rows
         machine.pending, machine.clock = pending, state.clock

@@ -38,7 +38,7 @@ class CoreParameters:
 
     @cached_property
     def soma_table(self) -> IntArray:
-        """h in the lower and positive feedback in the upper half of one word, shape (cores, table size)."""
+        """H in the lower and positive feedback in the upper half of one word, shape (cores, table size)."""
         return self.tables[:, 0].astype(np.int64) | (self.tables[:, 1].astype(np.int64) << 32)
 
     @cached_property
@@ -49,7 +49,7 @@ class CoreParameters:
     @cached_property
     def gated(self) -> npt.NDArray[np.uint8]:
         """Which cores gate their NMDA currents."""
-        return (self.tables[:, 2] != 1 << words.GAIN_BITS).any(axis=1).astype(np.uint8)
+        return np.asarray((self.tables[:, 2] != 1 << words.GAIN_BITS).any(axis=1), dtype=np.uint8)
 
     def entry_words(self, listeners: Listeners, finite_pulses: bool) -> Int32Array:
         """What each CAM entry adds, shape of `listeners.cells`; of no length where all entries of a cell add the same."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from bcall_hw.arrays import Int32Array
 from bcall_hw.backend.emulator import words
-from bcall_hw.backend.emulator.engine import Engine, StateLimits, checked_state
+from bcall_hw.backend.emulator.engine import Engine, StateLimits, StepReport, checked_state
 from bcall_hw.backend.emulator.machine import Probe
 from bcall_hw.backend.emulator.profile import BoardProfile
 from bcall_hw.chip_config import ChipConfig
@@ -99,14 +99,19 @@ class Emulator:
         self._config, self._applied = config, True
         return len(written)
 
-    def run(self, stimulus: Stimulus, duration_s: float) -> SpikeRecording:
+    def run(self, stimulus: Stimulus, duration_s: float, report: StepReport | None = None) -> SpikeRecording:
         """Run for `duration_s`; a spike of step k carries the time (k + 1) dt.
+
+        Args:
+            stimulus: list and Poisson sources, times from the start of this run.
+            duration_s: a multiple of the time step.
+            report: called with (steps done, steps) from time to time.
 
         Raises:
             BackendProblem: nothing applied yet, or events after the end of the run.
             InvalidValue: the duration is not a positive multiple of the time step.
         """
-        return self._play(stimulus, self._steps(duration_s), None)
+        return self._play(stimulus, self._steps(duration_s), None, report)
 
     def run_probed(
         self, stimulus: Stimulus, duration_s: float, synapse: str, every_steps: int = 1
@@ -129,7 +134,7 @@ class Emulator:
         probe = Probe(words.I_SYN + words.EFFECTS.index(effect), every_steps, found)
         return self._play(stimulus, n_steps, probe), found
 
-    def _play(self, stimulus: Stimulus, n_steps: int, probe: Probe | None) -> SpikeRecording:
+    def _play(self, stimulus: Stimulus, n_steps: int, probe: Probe | None, report: StepReport | None = None) -> SpikeRecording:
         engine = self._running()
         if stimulus.chip != self._chip:
             used, limit = stimulus.chip.name, self._chip.name
@@ -140,7 +145,7 @@ class Emulator:
             raise BackendProblem(
                 "stimulus goes on after the run (us)", where="emulator", used=last_us, limit=end_us, fix="Run longer."
             )
-        found = engine.run(stimulus, n_steps, probe)
+        found = engine.run(stimulus, n_steps, probe, report)
         cores = self._chip.geometry.cores
         spikes = np.zeros(len(found), dtype=SPIKE_DTYPE)
         spikes["time_us"] = (found[:, 0].astype(np.int64) + 1) * self.dt_us

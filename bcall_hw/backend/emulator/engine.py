@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +16,9 @@ from bcall_hw.backend.emulator.machine import Probe
 from bcall_hw.chip_config import ChipConfig
 from bcall_hw.errors import InvalidValue
 from bcall_hw.stimulus import Stimulus
+
+#: Called with (steps done, steps of the run) from time to time.
+StepReport = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +60,7 @@ class Engine(Protocol):
         """
         ...
 
-    def run(self, stimulus: Stimulus, n_steps: int, probe: Probe | None = None) -> Int32Array:
+    def run(self, stimulus: Stimulus, n_steps: int, probe: Probe | None = None, report: StepReport | None = None) -> Int32Array:
         """Run, and fill the probe; returns spikes as rows (step, core index, neuron), ascending.
 
         Raises:

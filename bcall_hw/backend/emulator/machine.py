@@ -10,6 +10,7 @@ import numpy as np
 from bcall_hw.arrays import Int32Array
 from bcall_hw.backend.emulator.decode import CoreParameters
 from bcall_hw.backend.emulator.routing import Destinations, InputEvents, Listeners
+from bcall_hw.chip_config import ChipConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +33,7 @@ class Machine:
     """A running board: parameters, routing, and the state words that change.
 
     Attributes:
+        config: the registers.
         rows: int32, shape (cores, words.ROWS, neurons): state, parameters and scratch of every neuron.
         entries: int32: what each CAM entry adds (`CoreParameters.entry_words`).
         finite_pulses: whether a pulse lasts, and restarts when another event falls into it; else it is a jump.
@@ -40,6 +42,7 @@ class Machine:
         cores_per_chip: core index // this is the index of the chip.
     """
 
+    config: ChipConfig
     rows: Int32Array
     parameters: CoreParameters
     listeners: Listeners

@@ -38,7 +38,12 @@ class Noise:
         return self._amplitude == 0
 
     def draw(self, cores: list[tuple[int, int]], neurons: int, clock: int, n_steps: int) -> Int32Array:
-        """Noise currents (fA) of `n_steps` steps from `clock` on, shape (steps, cores, neurons); cores as (chip, core)."""
+        """Noise currents (fA) of `n_steps` steps from `clock` on, shape (steps, cores, neurons); cores as (chip, core).
+
+        Without noise an array of no length.
+        """
+        if self.is_off:
+            return np.zeros((0, len(cores), neurons), dtype=np.int32)
         a_step = -(-neurons // 4)
         found = np.empty((n_steps, len(cores), neurons), dtype=np.int32)
         for index, (chip, core) in enumerate(cores):

@@ -408,7 +408,12 @@ class ReferenceBoard:
     # One step --------------------------------------------------------------------------------------------------------
 
     def run(
-        self, stimulus: Stimulus, n_steps: int, probe_row: int = -1, probe_every: int = 0
+        self,
+        stimulus: Stimulus,
+        n_steps: int,
+        probe_row: int = -1,
+        probe_every: int = 0,
+        report: Callable[[int, int], None] | None = None,
     ) -> tuple[list[tuple[int, int, int]], list[list[list[int]]]]:
         """Run some steps.
 
@@ -417,6 +422,7 @@ class ReferenceBoard:
             n_steps: how many steps.
             probe_row: the state row to look at.
             probe_every: steps from look to look; 0 for none.
+            report: called after each step with (steps done, steps).
 
         Returns:
             Spikes (step within the run, core index, neuron), ascending, and the looks [look][core][neuron].
@@ -437,6 +443,8 @@ class ReferenceBoard:
             spikes += [(step, c, n) for c, n in self._step(listed.get(step, []) + poisson.get(step, []))]
             if probe_every > 0 and (step + 1) % probe_every == 0:
                 looks.append([list(rows[probe_row]) for rows in self.rows])
+            if report:
+                report(step + 1, n_steps)
         return spikes, looks
 
     def _step(self, events: list[Event]) -> list[tuple[int, int]]:

@@ -7,7 +7,7 @@ import numpy as np
 from bcall_hw.arrays import Int32Array
 from bcall_hw.backend.emulator import words
 from bcall_hw.backend.emulator.decode import check_sums, decode
-from bcall_hw.backend.emulator.engine import State, warnings_of
+from bcall_hw.backend.emulator.engine import State, StepReport, warnings_of
 from bcall_hw.backend.emulator.machine import Probe
 from bcall_hw.backend.emulator.profile import BoardProfile
 from bcall_hw.backend.emulator.reference import ReferenceBoard
@@ -40,10 +40,10 @@ class ReferenceEngine:
         self._board.apply(config)
         self._parameters, self._config = rows, config
 
-    def run(self, stimulus: Stimulus, n_steps: int, probe: Probe | None = None) -> Int32Array:
+    def run(self, stimulus: Stimulus, n_steps: int, probe: Probe | None = None, report: StepReport | None = None) -> Int32Array:
         """See `engine.Engine`."""
         row, every = (probe.row, probe.every) if probe else (-1, 0)
-        spikes, looks = self._board.run(stimulus, n_steps, row, every)
+        spikes, looks = self._board.run(stimulus, n_steps, row, every, report)
         if probe:
             probe.found[...] = looks
         return np.array(spikes, dtype=np.int32).reshape(-1, 3)

@@ -31,8 +31,12 @@ class Listeners:
     factors: FloatArray | None = None
 
 
-def listeners(config: ChipConfig, profile: BoardProfile) -> Listeners:
-    """All CAM entries by the tag they hear on a board, cleared entries under the reserved tag included: on the chip they listen."""
+def listeners(config: ChipConfig, profile: BoardProfile, entry_factors: FloatArray | None = None) -> Listeners:
+    """All CAM entries by the tag they hear on a board; cleared entries too: on the chip they listen.
+
+    Args:
+        entry_factors: mismatch of the whole board's entries (`BoardProfile.entry_factors`), or None for none.
+    """
     chip, g = config.chip, config.chip.geometry
     cores, ids = len(config.chips) * g.cores, list(config.chips)
     row_of_type = np.zeros(max(t.code for t in chip.synapse_types) + 1, dtype=np.uint16)
@@ -47,16 +51,16 @@ def listeners(config: ChipConfig, profile: BoardProfile) -> Listeners:
     for chip_id, core, neuron, entry in profile.dead_cam:
         if chip_id in ids:
             tag[ids.index(chip_id), core, neuron, entry] = chip.tags_per_core
-    tag, kind = (a.reshape(cores, g.neurons * chip.cam.entries) for a in (tag, config.cam["type"]))
-    factors = profile.entry_factors(chip)
-    by_core = None if factors is None else factors[ids].reshape(tag.shape)
-    neuron = np.repeat(np.arange(g.neurons, dtype=np.uint16), chip.cam.entries)
+    kind = config.cam["type"].reshape(cores, -1)
+    tag = tag.reshape(kind.shape)
+    by_core = None if entry_factors is None else entry_factors[ids].reshape(kind.shape)
+    neuron_of = np.repeat(np.arange(g.neurons, dtype=np.uint16), chip.cam.entries)
     start = np.zeros((cores, chip.tags_per_core + 1), dtype=np.int32)
     cells = np.zeros(tag.shape, dtype=np.uint16)
     for core in range(cores):
         order = np.argsort(tag[core], kind="stable")
         start[core, 1:] = np.cumsum(np.bincount(tag[core], minlength=chip.tags_per_core))[: chip.tags_per_core]
-        cells[core] = (row_of_type[kind[core]] + neuron)[order]
+        cells[core] = (row_of_type[kind[core]] + neuron_of)[order]
         if by_core is not None:
             by_core[core] = by_core[core][order]
     return Listeners(start, cells, by_core)

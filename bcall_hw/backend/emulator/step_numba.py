@@ -92,16 +92,23 @@ def _kernel(neurons: int) -> Callable[..., Any]:
                         there, mask, tag = arriving[e, 0], arriving[e, 1], arriving[e, 2]
                     if there != chip or (mask >> bit) & 1 == 0:
                         continue
-                    for k in range(u64(start[c, tag]), u64(start[c, tag + 1])):
+                    low, high = u64(start[c, tag]), u64(start[c, tag + 1])
+                    if finite or by_entry:
+                        for k in range(low, high):
+                            cell = u64(cells[c, k])
+                            word = entries[c, k] if by_entry else block[u_event + cell]
+                            before = block[u_sum + cell]
+                            reached[n_reached] = cell
+                            n_reached += u64((before == 0) & (word > 0))
+                            block[u_sum + cell] = max(before, word) if finite else min(i32(before + word), i32(one))
+                        continue
+                    for k in range(low, high):  # the usual case, without a branch
                         cell = u64(cells[c, k])
-                        word = entries[c, k] if by_entry else block[u_event + cell]
+                        word = block[u_event + cell]
                         before = block[u_sum + cell]
                         reached[n_reached] = cell
                         n_reached += u64((before == 0) & (word > 0))
-                        if finite:
-                            block[u_sum + cell] = max(before, word)
-                        else:
-                            block[u_sum + cell] = min(i32(before + word), i32(one))
+                        block[u_sum + cell] = min(i32(before + word), i32(one))
                 if n_reached > u64(0):
                     awake[c] = 1
                     if finite:
@@ -140,15 +147,15 @@ def _kernel(neurons: int) -> Callable[..., Any]:
                         soma[i] += i64(noise[step - first, c, i]) << 32
                 if gated_cores[c] and live[c, 1]:
                     for i in range(n_all):
-                        passed = i64(gate[np.uint32(block[v_row + i]) >> table_shift])
-                        gated[i] = i32((i64(block[g_row + i]) * passed) >> gain_bits)
+                        passed = gate[np.uint32(block[v_row + i]) >> table_shift]
+                        gated[i] = i32((i64(block[g_row + i]) * i64(passed)) >> gain_bits)
                 else:
                     for i in range(n_all):
                         gated[i] = block[g_row + i]
                 any_fired = i32(0)
                 for i in range(n_all):
                     drive = i32(max(i32(0), i32(block[dc_row + i] + block[e_row + i] + gated[i] - block[b_row + i])))
-                    net = i32(
+                    net = i32(  # type: ignore[assignment]
                         i32((i64(drive) * i64(i32(soma[i]))) >> gain_bits)
                         + i32(soma[i] >> 32) - block[leak_row + i] - block[s_row + i] - block[ahp_row + i]
                     )  # fmt: skip
@@ -160,7 +167,7 @@ def _kernel(neurons: int) -> Callable[..., Any]:
                     block[v_row + i] = i32(0) if (waiting > 0) | fired else v
                     block[refractory_row + i] = block[steps_row + i] if fired else i32(max(i32(0), i32(waiting - 1)))
                     fired_now[i] = i32(fired)
-                    any_fired |= i32(fired)
+                    any_fired = max(any_fired, i32(fired))
                 if any_fired != 0:
                     live[c, 4] = 1
                     for i in range(n_all):
@@ -182,22 +189,21 @@ def _kernel(neurons: int) -> Callable[..., Any]:
                     base, any_current = row * n_all, i32(0)
                     if finite and row < 4:
                         for i in range(n_all):
-                            current, fraction = i64(block[syn_row + base + i]), i64(block[decay_row + base + i])
-                            gap = i64(i32(block[full_row + base + i] - block[syn_row + base + i]))
-                            charged = current + ((fraction * gap + dither) >> fraction_bits)
-                            faded = current - ((current * fraction + dither) >> fraction_bits)
+                            flows, fraction = block[syn_row + base + i], i64(block[decay_row + base + i])
+                            charge = (fraction * i64(i32(block[full_row + base + i] - flows)) + dither) >> fraction_bits
+                            fade = (i64(flows) * fraction + dither) >> fraction_bits
                             lasts = block[pulse_row + base + i]
-                            left = i32(charged if lasts > 0 else faded)
+                            left = i32(flows + charge) if lasts > 0 else i32(flows - fade)
                             lasts = i32(max(i32(0), i32(lasts - 1)))
                             block[syn_row + base + i], block[pulse_row + base + i] = left, lasts
-                            any_current |= left | lasts
+                            any_current = max(any_current, left, lasts)
                     else:
                         for i in range(n_all):
                             current = block[syn_row + base + i]
                             lost = (i64(current) * i64(block[decay_row + base + i]) + dither) >> fraction_bits
                             left = i32(current - lost)
                             block[syn_row + base + i] = left
-                            any_current |= left
+                            any_current = max(any_current, left)
                     live[c, row] = any_current != 0
             event = event_end
             clock += 1
@@ -229,8 +235,9 @@ def advance(
     blocks = machine.rows.reshape(cores, rows * neurons)
     while step < last:
         step, n_out, n_pending, machine.clock = kernel(
-            blocks, parameters.step_gain, parameters.soma_table, parameters.gates, parameters.gated, listeners.start,
-            listeners.cells, machine.entries, routes.start, routes.events, machine.cores_per_chip, machine.finite_pulses, kind_of,
+            blocks, parameters.step_gain, parameters.soma_table, parameters.gates, parameters.gated,
+            listeners.start, listeners.cells, machine.entries, routes.start, routes.events,
+            machine.cores_per_chip, machine.finite_pulses, kind_of,
             events.step, events.chip, events.core_mask, events.tag, queues, n_pending, machine.clock, step, last, out,
             noise[step - first :], watched.row, watched.every, watched.found,
         )  # fmt: skip

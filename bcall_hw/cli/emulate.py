@@ -1,0 +1,65 @@
+"""bcall-hw emulate: registers and stimulus in, spikes out, on one virtual board or on many."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bcall_hw.backend.emulator.words import DEFAULT_STEP_US
+from bcall_hw.chip_model import DEFAULT_CHIP
+from bcall_hw.cli import show
+from bcall_hw.cli.inputs import board_profile, mapped_network, refuse_overwriting, registers
+from bcall_hw.cli.shared import AsJson, Chip, Implementation, MaybeMismatch, MaybeSeed, Profile, Pulses, StepUs, progress_bars
+
+
+def emulate(
+    source: Annotated[Path, typer.Argument(help="Registers (.h5), or a network (.json, .toml) to map first.")],
+    stimulus: Annotated[Path, typer.Option(help="Stimulus (.h5 or .csv, see the README).")],
+    duration_s: Annotated[float, typer.Option(help="Length of the run (s).")],
+    isi_base: Annotated[int | None, typer.Option(help="Clock ticks per unit of time of a .csv stimulus.")] = None,
+    chip: Chip = DEFAULT_CHIP,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the spikes to this file (.h5); of several boards to FILE-seedN.h5.")
+    ] = None,
+    seed: MaybeSeed = None,
+    mismatch_cv: MaybeMismatch = None,
+    profile: Profile = None,
+    boards: Annotated[int, typer.Option(help="So many boards, with this seed and those after it.", min=1, max=10_000)] = 1,
+    threads: Annotated[int | None, typer.Option(help="Boards at once; all processors if not given.", min=1)] = None,
+    implementation: Implementation = "numba",
+    dt_us: StepUs = DEFAULT_STEP_US,
+    pulses: Pulses = "ideal",
+    as_json: AsJson = False,
+) -> None:
+    """Run a configuration on the emulator: registers and stimulus in, spikes out."""
+    from bcall_hw.experiments.emulation import emulate_boards
+
+    refuse_overwriting(out, source, stimulus)
+    mapped = None if source.suffix == ".h5" else mapped_network(source, chip, "0")
+    config = mapped.config if mapped else registers(source, chip)
+    first = board_profile(profile, seed, mismatch_cv)
+    profiles = [first.model_copy(update={"seed": first.seed + k}) for k in range(boards)]
+    options = {"implementation": implementation, "dt_us": dt_us, "pulses": pulses}
+    with progress_bars(as_json) as report:
+        recordings, result = emulate_boards(
+            config, mapped, profiles, stimulus, duration_s, isi_base, options, threads, report
+        )  # fmt: skip
+    if out is not None:
+        for recording in recordings:
+            recording.save(out if boards == 1 else out.with_name(f"{out.stem}-seed{recording.seed}.h5"))
+    result |= {"mismatch_cv": first.mismatch_cv, "dt_us": dt_us, "pulses": pulses}
+    if as_json:
+        print(json.dumps(result))
+        return
+    _show(result)
+
+
+def _show(result: dict[str, Any]) -> None:
+    several = result.pop("boards", None)
+    populations = result.pop("populations", {})
+    show.figures("emulated", result | {f"{name}: rate (Hz)": p["mean_rate_hz"] for name, p in populations.items()})
+    if several:
+        show.boards(several)

@@ -1,0 +1,78 @@
+"""What the commands take from files and options: networks, registers, boards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bcall_hw.errors import FileProblem, InvalidValue
+
+if TYPE_CHECKING:
+    from bcall_hw.backend import Backend
+    from bcall_hw.backend.emulator.profile import BoardProfile
+    from bcall_hw.chip_config import ChipConfig
+    from bcall_hw.mapper import MappedNetwork
+
+DEFAULT_MISMATCH_CV = 0.2
+
+
+def refuse_overwriting(out: Path | None, *inputs: Path) -> None:
+    """A result must not take the place of what it is made from."""
+    if out is not None and (
+        out == Path() or out.suffix != ".h5" or any(out.absolute() == given.absolute() for given in inputs)
+    ):
+        raise FileProblem("the result needs an .h5 file of its own", where="--out", used=str(out)[:200])
+
+
+def mapped_network(path: Path, chip: str, chips: str) -> MappedNetwork:
+    """A network file, mapped onto the chips with these ids (commas between)."""
+    from bcall_hw.chip_model import load_chip
+    from bcall_hw.mapper import map_network
+    from bcall_hw.network import Network
+
+    try:
+        ids = sorted({int(part) for part in chips.split(",")})
+    except ValueError:
+        raise InvalidValue("chip ids are whole numbers with commas between", where="--chips", used=chips) from None
+    return map_network(Network.load(path), load_chip(chip), ids)
+
+
+def registers(path: Path, chip: str) -> ChipConfig:
+    """Registers from a file, or of a network that is mapped first."""
+    from bcall_hw.chip_config import ChipConfig
+
+    if path.suffix == ".h5":
+        return ChipConfig.load(path)
+    if path.suffix not in (".json", ".toml"):
+        raise FileProblem("registers are .h5 files, networks .json or .toml", where=str(path)[:200])
+    return mapped_network(path, chip, "0").config
+
+
+def board_profile(path: Path | None, seed: int | None, mismatch_cv: float | None) -> BoardProfile:
+    """The virtual board: a profile file, or a seed and a mismatch.
+
+    Raises:
+        InvalidValue: the file and something that it says are both given.
+    """
+    from bcall_hw.backend.emulator.profile import BoardProfile
+
+    if path is None:
+        cv = DEFAULT_MISMATCH_CV if mismatch_cv is None else mismatch_cv
+        return BoardProfile(seed=seed or 0, mismatch_cv=cv)
+    for name, given in (("--seed", seed), ("--mismatch-cv", mismatch_cv)):
+        if given is not None:
+            fix = "Leave the option out, or change the file."
+            raise InvalidValue(f"{name} and --profile are both given", where="board", used=given, fix=fix)
+    return BoardProfile.load(path)
+
+
+def open_board(
+    address: str, config: ChipConfig, profile: BoardProfile, implementation: str, dt_us: int, pulses: str = "ideal"
+) -> Backend:
+    """A backend for the chips of a configuration; the options of the emulator are for the emulator alone."""
+    from bcall_hw.backend import open_backend
+
+    if address != "emulator":
+        return open_backend(address)
+    board: dict[str, Any] = {"chip": config.chip, "chips": config.chips, "profile": profile, "pulses": pulses}
+    return open_backend(address, implementation=implementation, dt_us=dt_us, **board)
