@@ -28,7 +28,7 @@ module dpi (
     wire [30:0] s_next = finite ? (e > s ? e : s) : (sum > {1'b0, ONE} ? ONE : sum[30:0]);
 
     // I + ((fraction * (FULL - I) + d) >> 24). FULL may lie below I, so the product with the dither goes from
-    // -(2^31 - 1) 2^24 to (2^31 - 1) 2^24 + 2^24 - 1 = 2^55 - 1: 56 bits with the sign, and not one to spare.
+    // -(2^31 - 1) 2^24 to (2^31 - 1) 2^24 + 2^24 - 1 = 2^55 - 1: 56 bits with the sign.
     function [30:0] charged(input [30:0] from, input [24:0] fraction, input [30:0] to, input [23:0] dither);
         reg signed [31:0] gap;
         reg signed [55:0] product;

@@ -56,7 +56,7 @@ def test_dpi_word_follows_the_page(pulses: str, tmp_path: Path) -> None:
     i = pulse = full = fraction = d = 0
     top = spec.CURRENT_MAX
     ends = list(product((0, 1, top - 1, top), (0, 1, top - 1, top), (0, 1, ONE - 1, ONE), (0, ONE - 1), (0, 1)))
-    for step in range(9000):
+    for step in range(7000):
         if step < len(ends):  # every end of every range against every other, charged and decayed
             i, full, fraction, d, on = ends[step]
             pulse = on * finite
@@ -129,7 +129,7 @@ def test_soma_words_follow_the_page(tmp_path: Path) -> None:
 #: The ends of the sum behind `drive` and of `net`, by the limits of the page's section "Refused".
 DRIVEN = (-(2**31 - 1), 2**31 - 2**28 - 1)
 NET = (-(2**31 - 2**28 - 1) - 2**27 + 2**11, (2**31 - 2**28 - 1) + 2**27 + 2**27 - 2**11)
-#: The most that one part alone, two, or all three of a sum can be; a third part of 2^30 is LEAK at its limit.
+#: Three parts that fill a sum: one alone, two, or all three, in every order; 2^30 is LEAK at its limit.
 SHARES = [(a, b, spec.SUM_MAX - a - b) for a in (0, 1, 2**29, 2**30 - 1, 2**30) for b in (0, 1, 2**29 + 1)]
 LIMITS = [tuple(share[(n + turn) % 3] for n in range(3)) for share in SHARES for turn in range(3)]
 
@@ -161,6 +161,18 @@ def test_soma_sums_reach_their_limits_within_32_bits(tmp_path: Path) -> None:
     assert ((min(driven), max(driven)), (min(net), max(net))) == (DRIVEN, NET)
     assert NET[0] >= -(2**31)
     assert NET[1] < 2**31
+    write_tables(edge_core(), tmp_path)
+    assert simulate("soma", vectors, tmp_path, columns=9) == expected
+
+
+def test_a_half_rounds_up_in_the_rise_of_v(tmp_path: Path) -> None:
+    vectors: list[Vector] = []
+    expected, v = [], 2**23  # FEEDBACK is 0 there
+    for gain, net in product((2**15, 2**15 - 1, 1), (-(2**15), -3, -1, 1, 3, 2**15)):
+        core, synapses = edge_core(gain=gain), [max(net, 0), 0, max(-net, 0), 0]
+        vectors += [soma_setting(core, 0), (0, v), (3, *synapses)]
+        expected.append((*spec.integrate((v, 0, 0), synapses, 0, core, 0), spec.GOLDEN))
+    assert [row[0] - v for row in expected[:6]] == [-(2**14), -1, 0, 1, 2, 2**14]
     write_tables(edge_core(), tmp_path)
     assert simulate("soma", vectors, tmp_path, columns=9) == expected
 

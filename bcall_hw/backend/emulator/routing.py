@@ -23,11 +23,13 @@ class Listeners:
         start: int32, shape (cores, tags + 1): where each tag's list begins within the core's row of `cells`.
         cells: uint16, shape (cores, neurons * CAM entries): synapse row * neurons + neuron. Dead entries stand after the
             last tag's list.
+        kinds: uint8, shape (cores, tags): which synapse rows stand in a tag's list, one bit each.
         factors: float64, shape of `cells`: what each entry adds / nominal; None where all are equal.
     """
 
     start: Int32Array
     cells: npt.NDArray[np.uint16]
+    kinds: npt.NDArray[np.uint8]
     factors: FloatArray | None = None
 
 
@@ -41,7 +43,7 @@ def listeners(config: ChipConfig, profile: BoardProfile, entry_factors: FloatArr
     cores, ids = len(config.chips) * g.cores, list(config.chips)
     row_of_type = np.zeros(max(t.code for t in chip.synapse_types) + 1, dtype=np.uint16)
     for synapse in chip.synapse_types:
-        row_of_type[synapse.code] = words.EFFECTS.index(synapse.effect) * g.neurons
+        row_of_type[synapse.code] = words.EFFECTS.index(synapse.effect)
     # 16-bit keys: numpy sorts them by radix.
     tag = (config.cam["source_core"] * np.uint16(g.neurons) + config.cam["source_neuron"]).astype(np.uint16)
     for chip_id, core, neuron, entry, bit, value in profile.stuck_tag_bits:
@@ -57,13 +59,18 @@ def listeners(config: ChipConfig, profile: BoardProfile, entry_factors: FloatArr
     neuron_of = np.repeat(np.arange(g.neurons, dtype=np.uint16), chip.cam.entries)
     start = np.zeros((cores, chip.tags_per_core + 1), dtype=np.int32)
     cells = np.zeros(tag.shape, dtype=np.uint16)
+    kinds = np.zeros((cores, chip.tags_per_core), dtype=np.uint8)
+    n_rows = len(words.EFFECTS)
     for core in range(cores):
-        order = np.argsort(tag[core], kind="stable")
-        start[core, 1:] = np.cumsum(np.bincount(tag[core], minlength=chip.tags_per_core))[: chip.tags_per_core]
-        cells[core] = (row_of_type[kind[core]] + neuron_of)[order]
+        order, row = np.argsort(tag[core], kind="stable"), row_of_type[kind[core]]
+        by_row = np.bincount(tag[core].astype(np.int64) * n_rows + row, minlength=(chip.tags_per_core + 1) * n_rows)
+        counts = by_row.reshape(-1, n_rows)[: chip.tags_per_core]
+        start[core, 1:] = np.cumsum(counts.sum(axis=1))
+        kinds[core] = (counts > 0) @ (1 << np.arange(n_rows))
+        cells[core] = (row * np.uint16(g.neurons) + neuron_of)[order]
         if by_core is not None:
             by_core[core] = by_core[core][order]
-    return Listeners(start, cells, by_core)
+    return Listeners(start, cells, kinds, by_core)
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,14 +36,13 @@ def _kernel(neurons: int) -> Callable[..., Any]:
     table_shift = np.uint32(words.TABLE_SHIFT)
     # Unsigned: indices of cells within a block.
     u_sum, u_event, u_syn = np.uint64(words.SUM * n_all), np.uint64(words.EVENT * n_all), np.uint64(syn_row)
-    u_full, u_pulse = np.uint64(full_row), np.uint64(pulse_row)
-    # From so many cells on, a pass over all of a core's cells is cheaper than one over those that were reached.
-    dense = np.uint64(n_all)
+    u_full, sum_row, event_row = np.uint64(full_row), words.SUM * n_all, words.EVENT * n_all
+    sparse = n_all // 2  # up to so many entries, a pass over them is cheaper than one over all of a core's cells
     i32, i64, u64 = np.int32, np.int64, np.uint64
 
     @numba.njit(cache=True, nogil=True)
     def kernel(  # type: ignore[no-untyped-def]
-        blocks, gain, tables, gates, gated_cores, start, cells, entries, sent_start, sent, cores_per_chip, finite, kind_of,
+        blocks, gain, tables, gates, gated_cores, start, cells, entries, sent_start, sent, cores_per_chip, finite, kinds_of,
         event_step, event_chip, event_mask, event_tag, queues, n_pending, clock, first, last, out, noise,
         probe_row, probe_every, probed,
     ):  # fmt: skip
@@ -51,16 +50,22 @@ def _kernel(neurons: int) -> Callable[..., Any]:
         by_entry, noisy = entries.shape[1] > 0, noise.shape[0] > 0
         dither = i64(clock) * dither_step & dither_mask
         gain = i64(i32(gain))
-        reached = np.zeros(4 * n_all + 1, np.uint16)
+        heard = np.empty(n_events + queues.shape[1], np.uint32)
         soma, gated = np.zeros(n_all, np.int64), np.zeros(n_all, np.int32)
         fired_now = np.zeros(n_all, np.int32)
         # A core at rest, whose rest is a fixed point, and that no event has reached yet, need not be stepped: same bits.
         awake = np.zeros(n_cores, np.uint8)
         # Rows of currents that are not all zero: the others neither decay nor change.
         live = np.ones((n_cores, 5), np.uint8)
+        # So many event words add up within 32 bits.
+        safe = np.zeros(n_cores, np.int64)
         for c in range(n_cores):
             block, table = blocks[c], tables[c]
             rest = i64(i32(table[0])), i64(table[0] >> 32)
+            largest = i32(1)
+            for i in range(4 * n_all):
+                largest = max(largest, block[event_row + i])
+            safe[c] = ((1 << 31) - 1) // i64(largest)
             for i in range(n_all):
                 net = ((i64(block[dc_row + i]) * rest[0]) >> gain_bits) - i64(block[leak_row + i]) + rest[1]
                 state = block[v_row + i] | block[refractory_row + i] | block[ahp_row + i]
@@ -81,61 +86,65 @@ def _kernel(neurons: int) -> Callable[..., Any]:
             for c in range(n_cores):
                 block = blocks[c]
                 chip, bit = c // cores_per_chip, c % cores_per_chip
-                # Deliver: combine the words of all entries that hear an event.
-                n_reached = u64(0)
-                for index in range(event_end - event + n_arriving):
-                    if index < event_end - event:
-                        e = event + index
-                        there, mask, tag = event_chip[e], event_mask[e], event_tag[e]
-                    else:
-                        e = index - (event_end - event)
-                        there, mask, tag = arriving[e, 0], arriving[e, 1], arriving[e, 2]
-                    if there != chip or (mask >> bit) & 1 == 0:
-                        continue
-                    low, high = u64(start[c, tag]), u64(start[c, tag + 1])
+                # Deliver. Which tags are heard here, and by how many entries?
+                n_heard, total, kinds = u64(0), i64(0), np.uint8(0)
+                for e in range(event, event_end):
+                    if event_chip[e] == chip and (event_mask[e] >> bit) & 1:
+                        heard[n_heard] = event_tag[e]
+                        n_heard += u64(1)
+                for e in range(n_arriving):
+                    if arriving[e, 0] == chip and (arriving[e, 1] >> bit) & 1:
+                        heard[n_heard] = arriving[e, 2]
+                        n_heard += u64(1)
+                for h in range(n_heard):
+                    total += start[c, heard[h] + 1] - start[c, heard[h]]
+                    kinds |= kinds_of[c, heard[h]]
+                if total > 0:
+                    awake[c] = 1
+                    for row in range(4):
+                        live[c, row] |= (kinds >> row) & 1
+                # Combine the words of all entries that hear an event.
+                for h in range(n_heard):
+                    low, high = u64(start[c, heard[h]]), u64(start[c, heard[h] + 1])
                     if finite or by_entry:
                         for k in range(low, high):
                             cell = u64(cells[c, k])
                             word = entries[c, k] if by_entry else block[u_event + cell]
                             before = block[u_sum + cell]
-                            reached[n_reached] = cell
-                            n_reached += u64((before == 0) & (word > 0))
                             block[u_sum + cell] = max(before, word) if finite else min(i32(before + word), i32(one))
-                        continue
-                    for k in range(low, high):  # the usual case, without a branch
-                        cell = u64(cells[c, k])
-                        word = block[u_event + cell]
-                        before = block[u_sum + cell]
-                        reached[n_reached] = cell
-                        n_reached += u64((before == 0) & (word > 0))
-                        block[u_sum + cell] = min(i32(before + word), i32(one))
-                if n_reached > u64(0):
-                    awake[c] = 1
-                    if finite:
-                        for k in range(n_reached):
-                            cell = u64(reached[k])
-                            block[u_pulse + cell] = max(block[u_pulse + cell], block[u_sum + cell])
-                            block[u_sum + cell] = i32(0)
-                            live[c, i64(cell) // n_all] = 1
-                    elif n_reached > dense:
-                        for i in range(4 * n_all):
-                            current = block[syn_row + i]
-                            change = i64(block[i64(u_sum) + i]) * i64(i32(block[full_row + i] - current))
-                            block[syn_row + i] = i32(current + ((change + dither) >> fraction_bits))
-                            block[i64(u_sum) + i] = i32(0)
-                        for row in range(4):
-                            live[c, row] = 1
+                    elif total <= safe[c]:
+                        for k in range(low, high):
+                            cell = u64(cells[c, k])
+                            block[u_sum + cell] += block[u_event + cell]
                     else:
-                        touched = np.uint8(0)
-                        for k in range(n_reached):
-                            cell = u64(reached[k])
+                        for k in range(low, high):
+                            cell = u64(cells[c, k])
+                            block[u_sum + cell] = min(i32(block[u_sum + cell] + block[u_event + cell]), i32(one))
+                # Let them act: cell by cell where few are reached (again is nothing, the sum is gone), else all at once.
+                if finite:
+                    for row in range(4):
+                        if (kinds >> row) & 1:
+                            for i in range(row * n_all, (row + 1) * n_all):
+                                block[pulse_row + i] = max(block[pulse_row + i], block[sum_row + i])
+                                block[sum_row + i] = i32(0)
+                elif total <= sparse:
+                    for h in range(n_heard):
+                        for k in range(u64(start[c, heard[h]]), u64(start[c, heard[h] + 1])):
+                            cell = u64(cells[c, k])
                             current = block[u_syn + cell]
-                            change = i64(block[u_sum + cell]) * i64(i32(block[u_full + cell] - current))
-                            block[u_syn + cell] = i32(current + ((change + dither) >> fraction_bits))
+                            share = i64(min(block[u_sum + cell], i32(one)))
+                            change = share * i64(i32(block[u_full + cell] - current)) + dither
+                            block[u_syn + cell] = i32(current + (change >> fraction_bits))
                             block[u_sum + cell] = i32(0)
-                            touched |= kind_of[cell]
-                        for row in range(4):
-                            live[c, row] |= (touched >> row) & 1
+                else:
+                    for row in range(4):
+                        if (kinds >> row) & 1:
+                            for i in range(row * n_all, (row + 1) * n_all):
+                                current = block[syn_row + i]
+                                share = i64(min(block[sum_row + i], i32(one)))
+                                change = share * i64(i32(block[full_row + i] - current)) + dither
+                                block[syn_row + i] = i32(current + (change >> fraction_bits))
+                                block[sum_row + i] = i32(0)
                 if awake[c] == 0:
                     continue
                 # Integrate.
@@ -230,14 +239,13 @@ def advance(
     n_pending = len(machine.pending)
     queues[machine.clock & 1, :n_pending] = machine.pending
     out = np.zeros((cores * neurons + 65536, 3), dtype=np.int32)
-    kind_of = np.repeat(np.array([1, 2, 4, 8], dtype=np.uint8), neurons)  # bit of a cell's row
     found, step = [np.zeros((0, 3), dtype=np.int32)], first
     blocks = machine.rows.reshape(cores, rows * neurons)
     while step < last:
         step, n_out, n_pending, machine.clock = kernel(
             blocks, parameters.step_gain, parameters.soma_table, parameters.gates, parameters.gated,
             listeners.start, listeners.cells, machine.entries, routes.start, routes.events,
-            machine.cores_per_chip, machine.finite_pulses, kind_of,
+            machine.cores_per_chip, machine.finite_pulses, listeners.kinds,
             events.step, events.chip, events.core_mask, events.tag, queues, n_pending, machine.clock, step, last, out,
             noise[step - first :], watched.row, watched.every, watched.found,
         )  # fmt: skip
