@@ -1,6 +1,11 @@
-"""The emulated board under load: every neuron's CAM full, Poisson-like inputs, mismatch on. Prints ratios to the oracle.
+"""The emulated board under load, side by side with other ways to run it, in interleaved rounds of one run.
 
-python -m benchmarks.board --chips 1 --cam 64 --inputs 256 --rate-hz 30 --against numpy --json
+python -m benchmarks.board --dt-us 100 --chips 4 --cam 64 --inputs 1024 --rate-hz 40 --against numpy,c --json
+
+Contenders: numba (always), numpy, reference, c (`board_reference.c`, compiled now), brian2-plain and brian2-tuned (C++ standalone,
+needs --brian2-python), dynapsim (rockpool, one chip; needs --dynapsim-python). Numba, numpy, reference and c must give the same
+spikes and final state, or nothing is reported. A round starts from a fresh board; registers, compilation and set-up are not
+timed. Ratios are medians over rounds of a contender's time over numba's in the same round.
 """
 
 from __future__ import annotations
@@ -10,114 +15,99 @@ import json
 import os
 import platform
 import statistics
-import time
+import tempfile
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+from benchmarks.board_load import Load, make_load, write_load
+from benchmarks.contenders import INTEGER, Contender, Other, Ours
 
-from bcall_hw import random_bits
-from bcall_hw.backend import Backend, open_backend
-from bcall_hw.backend.emulator.profile import BoardProfile
-from bcall_hw.calibration import load_calibration
-from bcall_hw.chip_config import ChipConfig
-from bcall_hw.chip_model import ChipModel, load_chip
-from bcall_hw.mapping import choose_codes, idle_codes, load_mapping
-from bcall_hw.network import NeuronParameters, SynapseParameters
-from bcall_hw.stimulus import Stimulus
-
-SYNAPSE = SynapseParameters(tau_s=0.01, weight_a=1.2e-11)
-NEURON = NeuronParameters(
-    tau_s=0.02, refractory_s=0.003, gain_a=1e-9, pulse_width_s=2e-5,
-    synapses={"AMPA": SYNAPSE, "NMDA": SYNAPSE, "GABA_A": SYNAPSE, "GABA_B": SYNAPSE},
-    adaptation=SynapseParameters(tau_s=0.1, weight_a=2e-12),
-)  # fmt: skip
-
-
-def loaded_config(chip: ChipModel, chips: tuple[int, ...], cam: int, inputs: int, seed: int) -> ChipConfig:
-    """Every neuron listens with `cam` entries to random inputs; three quarters AMPA and NMDA, one quarter inhibition."""
-    empty = ChipConfig.after_opening(chip, chips)
-    mapping = load_mapping(chip)
-    codes = idle_codes(chip, mapping)
-    codes |= {c.bias: c.code for c in choose_codes(chip, mapping, load_calibration(chip), NEURON, "benchmark")}
-    biases = empty.biases.copy()
-    for index, bias in enumerate(chip.biases):
-        code = codes[bias.name]
-        biases[:, :, index] = (code.coarse, code.fine, int(code.high))
-    entries = empty.cam.copy()
-    used = entries[..., :cam]
-    bits = random_bits.raw_bits(seed, "benchmark/cam", used.size).reshape(used.shape)
-    tag = 1 + (bits % np.uint64(inputs)).astype(np.int64)
-    used["source_core"], used["source_neuron"] = tag // chip.geometry.neurons, tag % chip.geometry.neurons
-    kinds = np.array([chip.synapse_type(n).code for n in ("AMPA", "AMPA", "AMPA", "AMPA", "AMPA", "NMDA", "GABA_A", "GABA_B")])
-    used["type"] = kinds[((bits >> np.uint64(32)) % np.uint64(len(kinds))).astype(np.int64)]
-    return empty.with_registers(cam=entries, biases=biases)
-
-
-def stimulus(chip: ChipModel, chips: tuple[int, ...], inputs: int, rate_hz: float, sim_s: float, seed: int) -> Stimulus:
-    """One list per run: each input fires at random times at `rate_hz`, to all cores of all chips."""
-    count = round(inputs * rate_hz * sim_s)
-    times = np.sort(np.floor(random_bits.uniform(seed, "benchmark/times", count) * (sim_s * 1e6 - 1)))
-    tags = 1 + (random_bits.raw_bits(seed, "benchmark/tags", count) % np.uint64(inputs)).astype(np.int64)
-    n = len(chips)
-    mask = 2**chip.geometry.cores - 1
-    return Stimulus.from_times(chip, np.repeat(times, n), np.tile(chips, count), np.full(count * n, mask), np.repeat(tags, n))
+OTHERS = ("brian2-plain", "brian2-tuned", "dynapsim")
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Interleaved rounds of all contenders from the same fresh board; refuses to report if their hashes differ."""
-    chip = load_chip("dynapse1")
-    chips = tuple(range(arguments.chips))
-    inputs = min(arguments.inputs, chip.stimulus.sources - 1)
-    config = loaded_config(chip, chips, arguments.cam, inputs, arguments.seed)
-    played = stimulus(chip, chips, inputs, arguments.rate_hz, arguments.sim_s, arguments.seed)
-    profile = BoardProfile(seed=arguments.seed, mismatch_cv=0.2)
-    contenders = ["numba", *[name for name in arguments.against.split(",") if name and name != "numba"]]
-
-    def board(name: str) -> Backend:
-        opened = open_backend("emulator", chips=chips, profile=profile, implementation=name, dt_us=arguments.dt_us)
-        opened.apply(config)
-        return opened
-
-    board("numba").run(played, arguments.sim_s)  # warm-up: compile
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    hashes: dict[str, str] = {}
-    spikes = 0
-    for _ in range(arguments.rounds):
-        for name in contenders:
-            opened = board(name)
-            started = time.perf_counter()
-            recording = opened.run(played, arguments.sim_s)
-            seconds[name].append(time.perf_counter() - started)
-            hashes[name], spikes = recording.sha256, len(recording)
-    if len(set(hashes.values())) > 1:
-        raise SystemExit(f"hashes differ, nothing is reported: {hashes}")
-    neurons = config.tau2.size
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    ratios = {
-        f"{name}/numba": statistics.median(a / b for a, b in zip(seconds[name], seconds["numba"], strict=True))
-        for name in contenders[1:]
+    """Interleaved rounds of all contenders; refuses to report if the hashes of integer contenders differ."""
+    a = arguments
+    names = ["numba", *[name for name in a.against.split(",") if name and name != "numba"]]
+    unknown = set(names) - {*INTEGER, *OTHERS}
+    if unknown:
+        raise SystemExit(f"no such contender: {', '.join(sorted(unknown))} (known: {', '.join((*INTEGER, *OTHERS))})")
+    load = make_load(a.chips, a.cam, a.inputs, a.rate_hz, a.sim_s, a.dt_us, a.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        contenders = {name: _contender(name, load, arguments, Path(folder) / "load.npz") for name in names}
+        try:
+            warm_up = {name: contender.round() for name, contender in contenders.items() if name != "reference"}
+            rounds = [{name: contender.round() for name, contender in contenders.items()} for _ in range(a.rounds)]
+        finally:
+            for contender in contenders.values():
+                contender.close()
+    found = {
+        name: sorted({one[name]["hash"] for one in [warm_up, *rounds] if name in one}) for name in names if name in INTEGER
     }
+    if len({value for values in found.values() for value in values}) > 1:
+        raise SystemExit(f"hashes differ, nothing is reported: {found}")
+    seconds = {name: [one[name]["seconds"] for one in rounds] for name in names}
+    sim_s, spikes = load.steps * load.dt_us * 1e-6, {name: rounds[-1][name]["spikes"] for name in names}
     return {
-        "dt_us": arguments.dt_us, "neurons": neurons, "cam": arguments.cam, "inputs": inputs, "rate_hz": arguments.rate_hz,
-        "sim_s": arguments.sim_s, "rounds": arguments.rounds, "seed": arguments.seed, "spikes": spikes,
-        "mean_rate_hz": spikes / neurons / arguments.sim_s, "events_in": len(played.events), "seconds": medians,
-        "real_time_factor": {name: arguments.sim_s / value for name, value in medians.items()}, "ratios": ratios,
-        "spikes_sha256": hashes["numba"], "load": list(os.getloadavg()), "processors": os.cpu_count(),
-        "python": platform.python_version(), "machine": platform.processor() or platform.machine(),
+        "dt_us": a.dt_us, "chips": a.chips, "neurons": load.neurons, "cam": a.cam, "inputs": a.inputs, "rate_hz": a.rate_hz,
+        "sim_s": sim_s, "runs": len(load.parts), "rounds": a.rounds, "seed": a.seed, "synaptic_events": load.synaptic_events,
+        "spikes": spikes, "mean_rate_hz": {name: count / load.neurons / sim_s for name, count in spikes.items()},
+        "seconds": {name: statistics.median(values) for name, values in seconds.items()},
+        "real_time_factor": {name: sim_s / statistics.median(values) for name, values in seconds.items()},
+        "ratios": {
+            f"{name}/numba": statistics.median(x / y for x, y in zip(seconds[name], seconds["numba"], strict=True))
+            for name in names[1:]
+        },
+        "hashes": {name: values[0] for name, values in found.items()},
+        "load": list(os.getloadavg()), "processors": os.cpu_count(), "python": platform.python_version(), "machine": _machine(),
+        "about": {name: c.about for name, c in contenders.items() if isinstance(c, Other)} | _about_c(names),
     }  # fmt: skip
+
+
+def _contender(name: str, load: Load, arguments: argparse.Namespace, file: Path) -> Contender:
+    if name in INTEGER:
+        return Ours(name, load)
+    python = arguments.dynapsim_python if name == "dynapsim" else arguments.brian2_python
+    if not python:
+        option = "--dynapsim-python" if name == "dynapsim" else "--brian2-python"
+        raise SystemExit(f"{name} needs {option}: `make bench-rivals` sets its environment up")
+    if not file.exists():
+        write_load(file, load)
+    if name == "dynapsim":
+        return Other(python, "dynapsim_board.py", file)
+    return Other(python, "brian2_board.py", file, "--writing", name.partition("-")[2])
+
+
+def _about_c(names: list[str]) -> dict[str, Any]:
+    if "c" not in names:
+        return {}
+    from benchmarks import c_reference
+
+    return {"c": {"compiler": c_reference.version()}}
+
+
+def _machine() -> str:
+    """The processor's name where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dt-us", type=int, default=100)
-    parser.add_argument("--chips", type=int, default=1)
+    parser.add_argument("--chips", type=int, default=4)
     parser.add_argument("--cam", type=int, default=64)
-    parser.add_argument("--inputs", type=int, default=256)
-    parser.add_argument("--rate-hz", type=float, default=30.0)
+    parser.add_argument("--inputs", type=int, default=1024)
+    parser.add_argument("--rate-hz", type=float, default=40.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--sim-s", type=float, default=0.5)
+    parser.add_argument("--sim-s", type=float, default=0.3)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--against", default="numpy", help="contenders with commas between; numba always runs")
+    parser.add_argument("--against", default="numpy,c", help="contenders with commas between; numba always runs")
+    parser.add_argument("--brian2-python", default=os.environ.get("BCALL_BRIAN2_PYTHON", ""))
+    parser.add_argument("--dynapsim-python", default=os.environ.get("BCALL_DYNAPSIM_PYTHON", ""))
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     result = measure(arguments)

@@ -38,6 +38,7 @@ def _kernel(neurons: int) -> Callable[..., Any]:
     u_sum, u_event, u_syn = np.uint64(words.SUM * n_all), np.uint64(words.EVENT * n_all), np.uint64(syn_row)
     u_full, sum_row, event_row = np.uint64(full_row), words.SUM * n_all, words.EVENT * n_all
     sparse = n_all // 2  # up to so many entries, a pass over them is cheaper than one over all of a core's cells
+    far = 1 << 30
     i32, i64, u64 = np.int32, np.int64, np.uint64
 
     @numba.njit(cache=True, nogil=True)
@@ -52,7 +53,6 @@ def _kernel(neurons: int) -> Callable[..., Any]:
         gain = i64(i32(gain))
         heard = np.empty(n_events + queues.shape[1], np.uint32)
         soma, gated = np.zeros(n_all, np.int64), np.zeros(n_all, np.int32)
-        fired_now = np.zeros(n_all, np.int32)
         # A core at rest, whose rest is a fixed point, and that no event has reached yet, need not be stepped: same bits.
         awake = np.zeros(n_cores, np.uint8)
         # Rows of currents that are not all zero: the others neither decay nor change.
@@ -161,26 +161,26 @@ def _kernel(neurons: int) -> Callable[..., Any]:
                 else:
                     for i in range(n_all):
                         gated[i] = block[g_row + i]
-                any_fired = i32(0)
+                highest = i32(-(2**24))  # of v - threshold
                 for i in range(n_all):
                     drive = i32(max(i32(0), i32(block[dc_row + i] + block[e_row + i] + gated[i] - block[b_row + i])))
                     net = i32(  # type: ignore[assignment]
                         i32((i64(drive) * i64(i32(soma[i]))) >> gain_bits)
                         + i32(soma[i] >> 32) - block[leak_row + i] - block[s_row + i] - block[ahp_row + i]
                     )  # fmt: skip
-                    raised = i64(block[v_row + i]) + ((i64(net) * gain + half) >> gain_bits)
-                    spike = block[spike_row + i]
-                    v = i32(max(i64(0), min(raised, i64(spike))))
+                    # At most 2^30 either way: the threshold lies below 2^24.
+                    rise = i32(max(-far, min(far, (i64(net) * gain + half) >> gain_bits)))
+                    raised = max(i32(0), min(i32(block[v_row + i] + rise), block[spike_row + i]))
                     waiting = block[refractory_row + i]
-                    fired = (v == spike) & (waiting <= 0)
-                    block[v_row + i] = i32(0) if (waiting > 0) | fired else v
-                    block[refractory_row + i] = block[steps_row + i] if fired else i32(max(i32(0), i32(waiting - 1)))
-                    fired_now[i] = i32(fired)
-                    any_fired = max(any_fired, i32(fired))
-                if any_fired != 0:
+                    v = i32(0) if waiting > 0 else raised
+                    block[v_row + i] = v
+                    block[refractory_row + i] = max(i32(0), i32(waiting - 1))
+                    highest = max(highest, i32(v - block[spike_row + i]))
+                if highest >= 0:  # who stands at the threshold fires
                     live[c, 4] = 1
                     for i in range(n_all):
-                        if fired_now[i] != 0:
+                        if block[v_row + i] == block[spike_row + i]:
+                            block[v_row + i], block[refractory_row + i] = i32(0), block[steps_row + i]
                             ahp = block[ahp_row + i]
                             change = i64(block[jump_ahp_row + i]) * i64(i32(block[full_ahp_row + i] - ahp))
                             block[ahp_row + i] = i32(ahp + ((change + dither) >> fraction_bits))
