@@ -5,13 +5,15 @@ SHELL := /bin/sh
 VENV := .venv
 CONTRACT_VENV := .venv-contract
 BRIAN2_VENV := .venv-brian2
+DYNAPSIM_VENV := .venv-dynapsim
 PIP := -m pip install -q --disable-pip-version-check -c constraints.txt
 PYTHON := $(shell scripts/find_python any)
 PYTHON310 := $(shell scripts/find_python 3.10)
 DEMO_ARGS ?=
 FIGURES_ARGS ?=
+BENCH_ARGS ?=
 
-.PHONY: demo figures figure-5 test lint test-emulator test-contract bench bench-brian2 clean
+.PHONY: demo figures figure-5 test lint test-emulator test-contract test-hdl bench bench-rivals clean
 
 demo: $(VENV)/.core
 	$(VENV)/bin/bcall-hw demo $(DEMO_ARGS)
@@ -23,7 +25,7 @@ figures: $(VENV)/.core
 figure-5: $(VENV)/.vision
 	$(VENV)/bin/bcall-hw figures 5 $(if $(MNIST),--data "$(MNIST)") $(FIGURES_ARGS)
 
-test: lint test-emulator test-contract
+test: lint test-emulator test-hdl test-contract
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .
@@ -32,7 +34,13 @@ lint: $(VENV)/.test
 	$(VENV)/bin/lint-imports
 
 test-emulator: $(VENV)/.test
-	$(VENV)/bin/python -m pytest --ignore=tests/contract
+	$(VENV)/bin/python -m pytest --ignore=tests/contract --ignore=tests/hdl
+
+# The words in Verilog (iverilog) and the circuit in ngspice. Without the tools the tests skip by name; FORCE_HDL=1 makes that a
+# failure. Where CI is set and apt-get may be used, the tools are installed first.
+test-hdl: $(VENV)/.test
+	scripts/hdl_tools
+	$(VENV)/bin/python -m pytest tests/hdl
 
 # Skips by name without CPython 3.10 or the binary; with FORCE_CONTRACT=1 that is a failure.
 ifneq ($(PYTHON310),)
@@ -45,11 +53,16 @@ test-contract: $(VENV)/.test
 endif
 
 bench: $(VENV)/.core
-	$(VENV)/bin/python -m benchmarks.board
+	$(VENV)/bin/python -m benchmarks.board $(BENCH_ARGS)
+	$(VENV)/bin/python -m benchmarks.board_scaling
+	$(VENV)/bin/python -m benchmarks.time_step
 	$(VENV)/bin/python -m benchmarks.plasticity
 
-# The rule beside brian2's C++ standalone, in an environment of its own; needs a C++ compiler.
-bench-brian2: $(VENV)/.core $(BRIAN2_VENV)/.ready
+# Beside brian2's C++ standalone and rockpool's DynapSim, each in an environment of its own; needs a C++ compiler.
+bench-rivals: $(VENV)/.core $(BRIAN2_VENV)/.ready $(DYNAPSIM_VENV)/.ready
+	$(VENV)/bin/python -m benchmarks.board --against numpy,c,brian2-plain,brian2-tuned --brian2-python $(BRIAN2_VENV)/bin/python
+	for dt in 100 1000; do $(VENV)/bin/python -m benchmarks.board --chips 1 --dt-us $$dt --against c,dynapsim \
+	  --dynapsim-python $(DYNAPSIM_VENV)/bin/python || exit 1; done
 	$(VENV)/bin/python -m benchmarks.plasticity --brian2-python $(BRIAN2_VENV)/bin/python
 
 $(VENV)/.core: pyproject.toml constraints.txt
@@ -71,11 +84,12 @@ $(CONTRACT_VENV)/.contract: pyproject.toml constraints.txt
 	$(CONTRACT_VENV)/bin/python $(PIP) -e '.[contract]'
 	touch $@
 
-$(BRIAN2_VENV)/.ready: benchmarks/brian2-requirements.txt
-	$(BRIAN2_VENV)/bin/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(BRIAN2_VENV)
-	$(BRIAN2_VENV)/bin/python -m pip install -q --disable-pip-version-check -r benchmarks/brian2-requirements.txt
+# One environment for each rival: versions that do not fit ours.
+.venv-%/.ready: benchmarks/%-requirements.txt
+	.venv-$*/bin/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear .venv-$*
+	.venv-$*/bin/python -m pip install -q --disable-pip-version-check -r $<
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(CONTRACT_VENV) $(BRIAN2_VENV) out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(CONTRACT_VENV) $(BRIAN2_VENV) $(DYNAPSIM_VENV) out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,10 +2,10 @@
 
 python -m benchmarks.board --dt-us 100 --chips 4 --cam 64 --inputs 1024 --rate-hz 40 --against numpy,c --json
 
-Contenders: numba (always), numpy, reference, c (`board_reference.c`, compiled now), brian2-plain and brian2-tuned (C++ standalone,
-needs --brian2-python), dynapsim (rockpool, one chip; needs --dynapsim-python). Numba, numpy, reference and c must give the same
-spikes and final state, or nothing is reported. A round starts from a fresh board; registers, compilation and set-up are not
-timed. Ratios are medians over rounds of a contender's time over numba's in the same round.
+Contenders: numba (always), numpy, reference, c (`board_reference.c`, compiled now), brian2-plain and brian2-tuned (C++
+standalone, needs --brian2-python), dynapsim (rockpool, one chip; needs --dynapsim-python). Numba, numpy, reference and c
+must give the same spikes and final state, or nothing is reported. A round starts from a fresh board; registers, compilation
+and set-up are not timed. Ratios are medians over rounds of a contender's time over numba's in the same round.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +80,12 @@ def make_load(
     n_parts = max(1, -(-count * chips // (chip.stimulus.max_events * 9 // 10)))
     edges = np.linspace(0, steps, n_parts + 1).round().astype(int)
     parts = []
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in pairwise(edges.tolist()):
         here = (times >= first * dt_us) & (times < last * dt_us)
         n, mask = int(here.sum()), 2**chip.geometry.cores - 1
         at = np.repeat(times[here] - first * dt_us, chips)
         stimulus = Stimulus.from_times(chip, at, np.tile(ids, n), np.full(n * chips, mask), np.repeat(tags[here], chips))
-        parts.append((stimulus, int(last - first)))
+        parts.append((stimulus, last - first))
     profile = BoardProfile(seed=seed, mismatch_cv=mismatch_cv)
     return Load(_config(chip, ids, cam, inputs, seed), profile, tuple(parts), dt_us)
 

@@ -60,7 +60,8 @@ def advance(
     machine: Machine, events: InputEvents, first: int, last: int, noise: Int32Array, probe: Probe | None = None
 ) -> Int32Array:
     """See `machine.StepFunction`; ideal pulses, no noise, no mismatch of CAM entries, no probe."""
-    assert not noise.size and probe is None and not machine.finite_pulses and not machine.entries.size
+    if noise.size or probe is not None or machine.finite_pulses or machine.entries.size:
+        raise SystemExit("the C yardstick knows ideal pulses alone, without noise, probe and mismatch of CAM entries")
     cores, _, neurons = machine.rows.shape
     lists, routes, parameters = machine.listeners, machine.destinations, machine.parameters
     room = max(1, len(routes.events), len(machine.pending))

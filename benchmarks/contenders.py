@@ -78,20 +78,21 @@ class Other:
     def __init__(self, python: str, script: str, load_file: Path, *options: str) -> None:
         command = [python, str(Path(__file__).with_name(script)), str(load_file), *options]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        if self._process.stdin is None or self._process.stdout is None:
+            raise SystemExit("no pipes to the contender")
+        self._to, self._from = self._process.stdin, self._process.stdout
         self.about = self._answer()
 
     def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        line = self._from.readline()
         if not line:
             raise SystemExit(f"{' '.join(map(str, self._process.args))} ended with code {self._process.wait()}")  # type: ignore[arg-type]
         return dict(json.loads(line))
 
     def round(self) -> dict[str, Any]:
         """See `Contender`; seconds as the script measures them, without building and set-up."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
+        self._to.write("go\n")
+        self._to.flush()
         answer = self._answer()
         return {"seconds": answer["seconds"], "spikes": answer["spikes"]}
 
