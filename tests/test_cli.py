@@ -67,6 +67,32 @@ def test_map_deploy_emulate_go_together(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("network_file")
+def test_many_boards_profiles_and_the_reference(run: Run, tmp_path: Path) -> None:
+    rows = [f"{1000 * k},0,15,{300 + k % 4}" for k in range(10)]
+    (tmp_path / "s.csv").write_text("\n".join(["time_us,chip,core_mask,tag", *rows]) + "\n")
+    command = ("emulate", "net.json", "--stimulus", "s.csv", "--duration-s", "0.02", "--json")
+    several = only_json(run(*command, "--boards", "3", "--threads", "2", "--seed", "4", "--out", "spikes.h5"))
+    assert [b["seed"] for b in several["boards"]] == [4, 5, 6]
+    for board in several["boards"]:
+        alone = only_json(run(*command, "--seed", str(board["seed"])))
+        recording = SpikeRecording.load(tmp_path / f"spikes-seed{board['seed']}.h5")
+        assert alone["spikes_sha256"] == board["spikes_sha256"] == recording.sha256
+    assert len({b["spikes_sha256"] for b in several["boards"]}) == 3
+    board_file = {"format": "bcall_hw/board_profile", "format_version": 1, "seed": 5, "mismatch_cv": 0.2}
+    (tmp_path / "board.json").write_text(json.dumps(board_file))
+    same = only_json(run(*command, "--profile", "board.json", "--implementation", "reference"))
+    assert same["spikes_sha256"] == several["boards"][1]["spikes_sha256"]
+    assert same["backend"] == "emulator/reference"
+    both = run(*command, "--profile", "board.json", "--seed", "1")
+    assert both.returncode == 2
+    assert "--seed and --profile" in both.stdout
+    table = run(*command[:-1], "--boards", "2")
+    assert table.returncode == 0
+    assert several["boards"][0]["spikes_sha256"][:8] not in table.stdout  # seeds 0 and 1
+    assert "board seed" in table.stdout
+
+
+@pytest.mark.usefixtures("network_file")
 def test_tables_name_the_biases(run: Run) -> None:
     done = run("map", "net.json", env=os.environ | {"COLUMNS": "160"})
     assert done.returncode == 0

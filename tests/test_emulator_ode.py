@@ -241,11 +241,10 @@ def test_membrane_below_the_spike(case: str) -> None:
 @pytest.mark.parametrize("dt_us", STEPS_US)
 def test_positive_feedback_takes_a_membrane_to_its_spike(dt_us: int) -> None:
     """Time to the spike without input, from v above the point where feedback and leak are equal."""
-    step_s = dt_us * 1e-6
     board, cores = _cores([target(tau_s=tau_s, gain_a=1e-9) for tau_s in (0.01, 0.02, 0.03, 0.05)])
     balance = np.log([real.leak / RESET_A for real in cores]) * (KAPPA + 1.0) / KAPPA
     start = np.linspace(balance + 0.2, TOP - 0.2, NEURONS, axis=1)
-    emulator = started(board.config(), dt_us=dt_us)
+    emulator, step_s = started(board.config(), dt_us=dt_us), dt_us * 1e-6
     set_state(emulator, ALL, words.V, np.rint(start * ONE_V))
     spikes = emulator.run(silence(), 0.5).spikes
     for core, real in enumerate(cores):
