@@ -30,7 +30,6 @@ SYNAPSES = ("AMPA", "NMDA", "GABA_A", "GABA_B")
 THERMAL_V = CHIP.constants.thermal_voltage_v.value / CHIP.constants.kappa.value
 KAPPA = CHIP.constants.kappa.value
 LEAKAGE_A = CHIP.constants.leak_current_a.value
-SPIKE_A = CHIP.constants.spike_threshold_a.value
 ONE_V = 2**words.V_BITS
 TAG = 700
 
