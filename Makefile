@@ -60,8 +60,10 @@ bench: $(VENV)/.core
 
 # Beside brian2's C++ standalone and rockpool's DynapSim, each in an environment of its own; needs a C++ compiler.
 bench-rivals: $(VENV)/.core $(BRIAN2_VENV)/.ready $(DYNAPSIM_VENV)/.ready
-	$(VENV)/bin/python -m benchmarks.board --against numpy,c,brian2-plain,brian2-tuned --brian2-python $(BRIAN2_VENV)/bin/python
-	for dt in 100 1000; do $(VENV)/bin/python -m benchmarks.board --chips 1 --dt-us $$dt --against c,dynapsim \
+	for dt in 100 1000; do $(VENV)/bin/python -m benchmarks.board --chips 4 --dt-us $$dt --rounds 7 \
+	  --against numpy,c,brian2-plain,brian2-tuned --brian2-python $(BRIAN2_VENV)/bin/python || exit 1; done
+	for dt in 100 1000; do $(VENV)/bin/python -m benchmarks.board --chips 1 --dt-us $$dt --rounds 7 \
+	  --against numpy,c,brian2-plain,brian2-tuned,dynapsim --brian2-python $(BRIAN2_VENV)/bin/python \
 	  --dynapsim-python $(DYNAPSIM_VENV)/bin/python || exit 1; done
 	$(VENV)/bin/python -m benchmarks.plasticity --brian2-python $(BRIAN2_VENV)/bin/python
 

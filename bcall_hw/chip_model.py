@@ -365,6 +365,11 @@ def _check_consistency(chip: ChipModel, path: Path) -> None:
     if chip.stimulus.sources > chip.tags_per_core:
         used, limit = chip.stimulus.sources, chip.tags_per_core
         raise CorruptFile("more FPGA sources than tags (virtual cores x neurons)", where=where, used=used, limit=limit)
+    ticks_in_10_us = chip.stimulus.clock_hz * 1e-5
+    if abs(ticks_in_10_us - round(ticks_in_10_us)) > 1e-9 * ticks_in_10_us:
+        fix = "Emulated time steps are multiples of 10 us."
+        clock = f"{chip.stimulus.clock_hz} Hz"
+        raise CorruptFile("stimulus clock has no whole number of ticks in 10 us", where=where, used=clock, fix=fix)
     named = [value for name, value in _sources(chip.model_dump()) if name == "source"]
     missing = sorted(set(named) - chip.sources.keys())
     if missing:

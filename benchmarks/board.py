@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from bcall_hw.errors import BcallError
 from benchmarks.board_load import Load, make_load, write_load
 from benchmarks.contenders import INTEGER, Contender, Other, Ours
 
@@ -50,7 +51,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     sim_s, spikes = load.steps * load.dt_us * 1e-6, {name: rounds[-1][name]["spikes"] for name in names}
     return {
         "dt_us": a.dt_us, "chips": a.chips, "neurons": load.neurons, "cam": a.cam, "inputs": a.inputs, "rate_hz": a.rate_hz,
-        "sim_s": sim_s, "runs": len(load.parts), "rounds": a.rounds, "seed": a.seed, "synaptic_events": load.synaptic_events,
+        "sim_s": round(sim_s, 9), "runs": len(load.parts), "rounds": a.rounds, "seed": a.seed,
+        "synaptic_events": load.synaptic_events,
         "spikes": spikes, "mean_rate_hz": {name: count / load.neurons / sim_s for name, count in spikes.items()},
         "seconds": {name: statistics.median(values) for name, values in seconds.items()},
         "real_time_factor": {name: sim_s / statistics.median(values) for name, values in seconds.items()},
@@ -110,12 +112,29 @@ def main() -> None:
     parser.add_argument("--dynapsim-python", default=os.environ.get("BCALL_DYNAPSIM_PYTHON", ""))
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    result = measure(arguments)
+    if arguments.rounds < 1:
+        raise SystemExit("limits: at least one round")
+    try:
+        result = measure(arguments)
+    except BcallError as problem:
+        raise SystemExit(str(problem)) from None
     if arguments.json:
         print(json.dumps(result))
         return
-    for name, value in result.items():
-        print(f"{name:18} {value}")
+    print(
+        f"{result['neurons']} neurons, {result['cam']} CAM entries each, {result['inputs']} inputs at {result['rate_hz']} Hz, "
+        f"{result['dt_us']} us, {result['sim_s']:.3g} s in {result['runs']} run(s), medians of {result['rounds']} rounds, "
+        f"seed {result['seed']}; load average {result['load'][0]:.2f}, {result['machine']}"
+    )
+    print(
+        f"{'contender':14} {'s per s':>9} {'x real time':>12} {'time / numba':>13} {'rate (Hz)':>10}  hash of spikes and state"
+    )
+    for name, seconds in result["seconds"].items():
+        ratio = result["ratios"].get(f"{name}/numba", 1.0)
+        print(
+            f"{name:14} {seconds / result['sim_s']:9.4f} {result['real_time_factor'][name]:12.2f} {ratio:13.2f} "
+            f"{result['mean_rate_hz'][name]:10.2f}  {result['hashes'].get(name, 'no integers')[:16]}"
+        )
 
 
 if __name__ == "__main__":

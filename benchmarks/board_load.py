@@ -13,6 +13,7 @@ import numpy as np
 from bcall_hw import random_bits
 from bcall_hw.backend.emulator import words
 from bcall_hw.backend.emulator.decode import decode
+from bcall_hw.backend.emulator.emulator import check_step_us
 from bcall_hw.backend.emulator.profile import BoardProfile
 from bcall_hw.calibration import load_calibration
 from bcall_hw.chip_config import ChipConfig
@@ -73,7 +74,10 @@ def make_load(
     ids, sources = tuple(range(chips)), chip.stimulus.sources
     if not 1 <= inputs <= sources or not 1 <= cam <= chip.cam.entries or not 1 <= chips <= chip.geometry.chips:
         raise SystemExit(f"limits: 1 to {sources} inputs, {chip.cam.entries} CAM entries, {chip.geometry.chips} chips")
+    check_step_us(dt_us, "benchmark dt_us")
     steps = round(sim_s * 1e6 / dt_us)
+    if steps < 1 or not rate_hz > 0:
+        raise SystemExit("limits: at least one time step, and a rate above 0 Hz")
     count = round(inputs * rate_hz * sim_s)
     times = np.sort(np.floor(random_bits.uniform(seed, "benchmark/times", count) * (steps * dt_us - 1)))
     tags = _tags(seed, "benchmark/tags", count, inputs, chip)

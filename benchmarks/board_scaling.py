@@ -108,8 +108,13 @@ def main() -> None:
     if a.json:
         print(json.dumps(result))
         return
-    for name, value in result.items():
-        print(f"{name:18} {value}")
+    cost, many = result["fit"], result["many_boards"]
+    print(f"peak memory of a whole board: {result['peak_memory_mb']:.0f} MB; load average {result['load'][0]:.2f}")
+    print(
+        f"time = {cost['ns_per_neuron_step']:.2f} ns x neurons x steps + {cost['ns_per_synaptic_event']:.2f} ns x CAM "
+        f"events ({cost['points']} loads, largest deviation {cost['largest_deviation']:.1%})"
+    )
+    print(f"{many['boards']} boards on {many['threads']} threads: {many['speedup']:.2f} times as fast as on one, the same bits")
 
 
 if __name__ == "__main__":

@@ -67,8 +67,9 @@ def advance(
     room = max(1, len(routes.events), len(machine.pending))
     pending, following = (np.zeros((room, 3), dtype=np.int32) for _ in range(2))
     pending[: len(machine.pending)] = machine.pending
-    out = np.zeros((cores * neurons * (last - first) // 4 + 65536, 3), dtype=np.int32)
-    arrays = (machine.rows, parameters.tables, lists.start, lists.cells, routes.start, routes.events, pending, following)
+    out = np.empty((cores * neurons * (last - first), 3), dtype=np.int32)  # room for all; the system gives what is written
+    rows = machine.rows.copy()
+    arrays = (rows, parameters.tables, lists.start, lists.cells, routes.start, routes.events, pending, following)
     board = _Board(
         cores, machine.cores_per_chip, lists.start.shape[1] - 1, lists.cells.shape[1], parameters.step_gain,
         *(array.ctypes.data for array in arrays), len(machine.pending), machine.clock,
@@ -79,5 +80,5 @@ def advance(
         out.ctypes.data_as(ctypes.c_void_p),
     )  # fmt: skip
     left = pending if board.pending == pending.ctypes.data else following
-    machine.pending, machine.clock = left[: board.n_pending].copy(), board.clock
+    machine.commit(rows, left[: board.n_pending].copy(), board.clock)
     return out[:count].copy()

@@ -94,7 +94,7 @@ class Other:
         self._to.write("go\n")
         self._to.flush()
         answer = self._answer()
-        return {"seconds": answer["seconds"], "spikes": answer["spikes"]}
+        return {"seconds": answer["wall_seconds"], "spikes": answer["spikes"]}
 
     def close(self) -> None:
         """End the process."""

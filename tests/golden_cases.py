@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from emulator_helpers import Board, events, poisson, random_board, random_stimulus, silence, target
 
+from bcall_hw.backend.emulator import words
 from bcall_hw.backend.emulator.emulator import Emulator
 from bcall_hw.backend.emulator.profile import BoardProfile
 from bcall_hw.chip_config import ChipConfig
@@ -23,23 +24,33 @@ Run = tuple[ChipConfig, Stimulus, int]  # registers, stimulus, steps
 
 @dataclass(frozen=True)
 class Case:
-    """One golden vector: what it exercises, the board, and its runs one after another."""
+    """One golden vector: what it exercises, the board, and its runs one after another.
+
+    Attributes:
+        shown: what must hold between runs for the vector to exercise its feature: of (state words, pending spikes).
+    """
 
     feature: str
     runs: tuple[Run, ...]
     options: dict[str, Any] = field(default_factory=dict)
+    shown: Callable[[list[tuple[np.ndarray, np.ndarray]]], bool] = lambda _: True
 
     def play(self, implementation: str) -> dict[str, Any]:
         """Hashes of what one implementation gives."""
         first = self.runs[0][0]
         emulator = Emulator(first.chip, first.chips, implementation=implementation, **self.options)  # type: ignore[arg-type]
         spikes, states, count = [], [], 0
+        seen: list[tuple[np.ndarray, np.ndarray]] = []
         for config, stimulus, steps in self.runs:
             emulator.apply(config)
             recording = emulator.run(stimulus, steps * emulator.dt_us * 1e-6)
             spikes.append(recording.sha256)
             states.append(emulator.state_sha256())
             count += len(recording)
+            saved = emulator.save_state()
+            seen.append((np.asarray(saved["rows"]), np.asarray(saved["pending"])))
+        if not self.shown(seen):
+            raise AssertionError(f"the vector does not show its feature: {self.feature}")
         return {"spikes": count, "spikes_sha256": spikes, "state_sha256": states}
 
     @property
@@ -158,8 +169,72 @@ def _poisson(chip: ChipModel, listed: bool) -> Case:
 def _finite(chip: ChipModel, cam_mismatch: bool) -> Case:
     board = base(chip, pulse_width_s=4e-3)
     profile = BoardProfile(seed=3, mismatch_cv=0.1, cam_mismatch_cv=0.3 if cam_mismatch else 0.0)
-    feature = "finite pulses of CAM entries that differ" if cam_mismatch else "finite pulses that restart"
+    feature = "finite pulses of CAM entries that differ" if cam_mismatch else "finite pulses"
     return Case(feature, ((board.config(), train(chip), 300),), {"profile": profile, "pulses": "finite"})
+
+
+def _restart(chip: ChipModel) -> Case:
+    """Events every 2.5 ms into pulses of 4 ms; runs end where one event is 2 ms old and the next has just come."""
+    board = base(chip, pulse_width_s=4e-3)
+    rows = [(2500.0 * k, 0, 3, 32) for k in range(4)]
+    runs = ((board.config(), events(rows[:2], chip), 45), (board.config(), silence(chip), 10))
+
+    def shown(seen: list[tuple[np.ndarray, np.ndarray]]) -> bool:
+        left = [int(rows[0, words.PULSE, 0]) for rows, _ in seen]  # a pulse that did not restart would have ended at 4 ms
+        return left[0] > 0 and left[1] == left[0] - 10
+
+    return Case("finite pulses restart", runs, {"pulses": "finite"}, shown)
+
+
+def _longest(chip: ChipModel) -> Case:
+    """Several entries of one type, of different widths, and a shorter pulse that comes into a longer one."""
+    board, short = base(chip, pulse_width_s=4e-3), base(chip, pulse_width_s=1.5e-3)
+    for one in (board, short):
+        for neuron in range(16):
+            for entry in (4, 5, 6):
+                one.listen(0, neuron, entry, 32, "AMPA")
+    rows = [(0.0, 0, 3, 32), (1000.0, 0, 3, 33)]
+    runs = ((board.config(), events(rows, chip), 12), (short.config(), events(rows[:1], chip), 20))
+
+    def shown(seen: list[tuple[np.ndarray, np.ndarray]]) -> bool:
+        return int(seen[1][0][0, words.PULSE, 0]) > 0  # 1.5 ms later the first pulse still lasts
+
+    options = {"pulses": "finite", "profile": BoardProfile(seed=2, cam_mismatch_cv=0.3)}
+    return Case("the longest of several finite pulses; a shorter one does not cut", runs, options, shown)
+
+
+def _on_their_way(chip: ChipModel) -> Case:
+    """All neurons fire in the same step, two of them under one tag, and the run ends there: their spikes are pending."""
+    board = base(chip, dc_a=4e-10)
+    for core in range(2):
+        for neuron in range(16):
+            board.send(core, neuron, 0, 0b11, 2)  # both cores send the same tags
+            board.listen(core, neuron, 5, 32 + (neuron + 3) % 16, "AMPA")
+    config = board.config()
+    first = Emulator(chip, profile=BoardProfile())
+    first.apply(config)
+    steps = int(first.run(silence(chip), 0.05).spikes["time_us"][0]) // 100
+    runs = ((config, silence(chip), steps), (config, silence(chip), 60))
+
+    def shown(seen: list[tuple[np.ndarray, np.ndarray]]) -> bool:
+        pending = seen[0][1].tolist()
+        return len(pending) > len({tuple(p) for p in pending}) > 0
+
+    return Case("spikes on their way from run to run, equal ones too", runs, {}, shown)
+
+
+def _off_by_nominal(chip: ChipModel) -> Case:
+    """A weight code equal to the leak's: off for every neuron, whatever its mismatch."""
+    board = base(chip, dc_a=2e-10)
+    for core in range(2):
+        code = board.biases[0, core, chip.bias_index("AMPA_tau")].copy()
+        board.biases[0, core, chip.bias_index("AMPA_weight")] = code
+
+    def shown(seen: list[tuple[np.ndarray, np.ndarray]]) -> bool:
+        return not seen[0][0][:, words.I_SYN].any() and bool(seen[0][0][:, words.I_SYN + 1].any())
+
+    runs = ((board.config(), train(chip), 300),)
+    return Case("a weight that is off by its nominal current", runs, {"profile": BoardProfile(seed=1, mismatch_cv=0.3)}, shown)
 
 
 def _profile(chip: ChipModel, feature: str, **options: Any) -> Case:
@@ -212,6 +287,10 @@ CASES: dict[str, Callable[[ChipModel], Case]] = {
     "poisson_and_list": lambda c: _poisson(c, True),
     "finite_pulses": lambda c: _finite(c, False),
     "finite_pulses_cam_mismatch": lambda c: _finite(c, True),
+    "finite_restart": _restart,
+    "finite_longest": _longest,
+    "on_their_way": _on_their_way,
+    "weight_off_by_nominal": _off_by_nominal,
     "mismatch": lambda c: _profile(c, "mismatch of neurons", mismatch_cv=0.2),
     "cam_mismatch": lambda c: _profile(c, "mismatch of CAM entries", cam_mismatch_cv=0.3),
     "noise": lambda c: _profile(c, "noise", noise_a=2e-11),

@@ -124,7 +124,7 @@ def test_unknown_backend_is_refused() -> None:
 def test_stimulus_after_the_end_is_refused(time_us: float) -> None:
     emulator = started(Board().config())
     before = _snapshot(emulator)
-    with pytest.raises(BackendProblem):
+    with pytest.raises(StimulusProblem, match="after the run"):
         emulator.run(events([(time_us, 0, 1, 5)]), 0.001)
     assert _snapshot(emulator) == before
     emulator.run(events([(999.0, 0, 1, 5)]), 0.001)

@@ -131,10 +131,10 @@ def test_stimulus_events_belong_to_the_step_that_holds_their_time(dt_us: int) ->
     edges = [0.0, 1.0, 999.0, 1000.0, 1001.0, 9999.0, 10000.0, 20000.0]
     rows = [(float(t), int(rng.choice([1, 3])), int(rng.integers(1, 16)), random_tag(rng)) for t in edges]
     rows += [(float(t), 1, int(rng.integers(1, 16)), random_tag(rng)) for t in rng.integers(0, 30000, 60)]
-    found = routing.input_events(events(rows), (1, 3), dt_us)
+    found = routing.input_events(events(rows), (1, 3), dt_us, 40_000 // dt_us)
     for lost in ((5.0, 0, 1, 300), (5.0, 1, 0, 300)):
         with pytest.raises(StimulusProblem, match="stimulus event 0"):
-            routing.input_events(events([lost]), (1, 3), dt_us)
+            routing.input_events(events([lost]), (1, 3), dt_us, 1000)
     expected = [
         (int(time) // dt_us, {1: 0, 3: 1}[chip], mask, tag) for time, chip, mask, tag in rows
     ]  # fmt: skip

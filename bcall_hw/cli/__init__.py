@@ -56,13 +56,12 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except usage_error as problem:
+        what = problem.format_message() if hasattr(problem, "format_message") else str(problem)  # it names the option
         if "--json" in sys.argv:
             print(
-                json.dumps(
-                    {"error": "UsageError", "what": str(problem) or type(problem).__name__, "where": "", "fix": "See --help."}
-                )
+                json.dumps({"error": "UsageError", "what": what or type(problem).__name__, "where": "", "fix": "See --help."})
             )
-        notes.print(f"[bold red]error[/]: {escape(str(problem))} (see --help)", soft_wrap=True, highlight=False)
+        notes.print(f"[bold red]error[/]: {escape(what)} (see --help)", soft_wrap=True, highlight=False)
         raise SystemExit(2) from None
     except typer.Abort:
         raise SystemExit(130) from None
@@ -190,6 +189,8 @@ def map_command(
     if as_json:
         keys = ("input", "source", "tag", "chip", "core_mask")
         inputs = [dict(zip(keys, row, strict=True)) for row in show.input_rows(mapped)]
+        parts = ("population", "chip", "core", "first_neuron", "last_neuron")
+        addresses = [dict(zip(parts, row, strict=True)) for row in show.address_rows(mapped)]
         biases = [_choice(core, choice) for core, choices in mapped.biases.items() for choice in choices]
         print(
             json.dumps(
@@ -198,6 +199,7 @@ def map_command(
                     "violations": [],
                     "utilisation": use,
                     "biases": biases,
+                    "addresses": addresses,
                     "inputs": inputs,
                     "warnings": mapped.warnings,
                 }

@@ -13,6 +13,8 @@ from bcall_hw.chip_model import DEFAULT_CHIP
 from bcall_hw.cli import show
 from bcall_hw.cli.inputs import board_profile, mapped_network, refuse_overwriting, registers
 from bcall_hw.cli.shared import AsJson, Chip, Implementation, MaybeMismatch, MaybeSeed, Profile, Pulses, StepUs, progress_bars
+from bcall_hw.errors import InvalidValue
+from bcall_hw.random_bits import MAX_SEED
 
 
 def emulate(
@@ -37,20 +39,23 @@ def emulate(
     """Run a configuration on the emulator: registers and stimulus in, spikes out."""
     from bcall_hw.experiments.emulation import emulate_boards
 
-    refuse_overwriting(out, source, stimulus)
+    first = board_profile(profile, seed, mismatch_cv)
+    if first.seed + boards - 1 > MAX_SEED:
+        raise InvalidValue("seeds of the boards go too far", where="--boards", used=boards, limit=MAX_SEED - first.seed + 1)
+    profiles = [first.model_copy(update={"seed": first.seed + k}) for k in range(boards)]
+    files = [out] if out is None or boards == 1 else [out.with_name(f"{out.stem}-seed{p.seed}{out.suffix}") for p in profiles]
+    for file in files:
+        refuse_overwriting(file, *(given for given in (source, stimulus, profile) if given is not None))
     mapped = None if source.suffix == ".h5" else mapped_network(source, chip, "0")
     config = mapped.config if mapped else registers(source, chip)
-    first = board_profile(profile, seed, mismatch_cv)
-    profiles = [first.model_copy(update={"seed": first.seed + k}) for k in range(boards)]
     options = {"implementation": implementation, "dt_us": dt_us, "pulses": pulses}
     with progress_bars(as_json) as report:
         recordings, result = emulate_boards(
             config, mapped, profiles, stimulus, duration_s, isi_base, options, threads, report
         )  # fmt: skip
-    if out is not None:
-        for recording in recordings:
-            recording.save(out if boards == 1 else out.with_name(f"{out.stem}-seed{recording.seed}.h5"))
-    result |= {"mismatch_cv": first.mismatch_cv, "dt_us": dt_us, "pulses": pulses}
+    for file, recording in zip(files, recordings, strict=False):
+        if file is not None:
+            recording.save(file)
     if as_json:
         print(json.dumps(result))
         return
@@ -58,8 +63,11 @@ def emulate(
 
 
 def _show(result: dict[str, Any]) -> None:
-    several = result.pop("boards", None)
-    populations = result.pop("populations", {})
-    show.figures("emulated", result | {f"{name}: rate (Hz)": p["mean_rate_hz"] for name, p in populations.items()})
+    several, populations, profile = result.pop("boards", None), result.pop("populations", {}), result.pop("profile")
+    warnings = result.pop("warnings")
+    board = {f"board: {name}": value for name, value in profile.items() if value and not (several and name == "seed")}
+    result.pop("seed", None)
+    show.figures("emulated", result | board | {f"{name}: rate (Hz)": p["mean_rate_hz"] for name, p in populations.items()})
     if several:
         show.boards(several)
+    show.warnings(warnings)

@@ -30,12 +30,23 @@ def figures(title: str, rows: Mapping[str, Any]) -> None:
 
 
 def boards(rows: Sequence[Mapping[str, Any]]) -> None:
-    """One row for each board; hashes are not cut."""
-    table = Table("board seed", "spikes", "neurons that fired", "spikes sha256", title="boards")
-    table.columns[3].overflow = "fold"
+    """One row for each board."""
+    names = list(rows[0].get("populations", {}))
+    table = Table(
+        "board seed", "spikes", "neurons that fired", *(f"{n}: rate (Hz)" for n in names), "spikes sha256 (all with --json)"
+    )
     for row in rows:
-        table.add_row(*(str(row[k]) for k in ("seed", "spikes", "neurons_that_fired", "spikes_sha256")))
+        rates = [f"{row['populations'][name]['mean_rate_hz']:,.4g}" for name in names]
+        table.add_row(
+            str(row["seed"]), f"{row['spikes']:,}", f"{row['neurons_that_fired']:,}", *rates, row["spikes_sha256"][:12]
+        )
     console.print(table)
+
+
+def warnings(texts: Sequence[str]) -> None:
+    """One line for each."""
+    for text in texts:
+        console.print(f"warning: {text}", highlight=False, markup=False)
 
 
 def _number(name: str, value: Any) -> str:
@@ -64,8 +75,7 @@ def demo(result: Mapping[str, Any], report: Path) -> None:
     rows["numpy oracle"] = f"same bits in {result['numpy_oracle']['presentations']} replayed presentations"
     rows |= {k: result[k] for k in ("words_decode_to_config", "spikes_sha256", "cam_sha256")}
     figures("run", rows)
-    for warning in result["warnings"]:
-        console.print(f"warning: {warning}", highlight=False, markup=False)
+    warnings(result["warnings"])
     console.print(f"report: {report}", soft_wrap=True, highlight=False, markup=False)
 
 
@@ -88,6 +98,10 @@ def mapped(network: Path, chip: str, result: MappedNetwork, use: Mapping[str, An
         counts = (c["neurons"], c["cam_used"], c["cam_most"], c["input_tags"])
         table.add_row(str(c["chip"]), str(c["core"]), ", ".join(c["populations"]) or "-", *(f"{n:,}" for n in counts))
     console.print(table)
+    table = Table("population", "chip", "core", "first neuron", "last neuron", title="addresses (first 8; all with --json)")
+    for row in address_rows(result)[:8]:
+        table.add_row(*(str(part) for part in row))
+    console.print(table)
     table = Table("input", "source", "tag", "chip", "core mask", title="tags of the inputs (first 8; all with --json)")
     for name, index, tag, chip_id, mask in input_rows(result)[:8]:
         table.add_row(name, *(str(n) for n in (index, tag, chip_id, mask)))
@@ -100,8 +114,19 @@ def mapped(network: Path, chip: str, result: MappedNetwork, use: Mapping[str, An
             codes = (str(c.code.coarse), str(c.code.fine))
             table.add_row(c.quantity, c.bias, *codes, f"{c.wanted:.4g}", f"{c.predicted:.4g}", f"{c.error:+.2%}")
         console.print(table)
-    for warning in result.warnings:
-        console.print(f"warning: {warning}", highlight=False, markup=False)
+    warnings(result.warnings)
+
+
+def address_rows(result: MappedNetwork) -> list[tuple[str, int, int, int, int]]:
+    """Where each population lies: name, chip, core, first and last neuron; a row for each run of neurons."""
+    rows: list[tuple[str, int, int, int, int]] = []
+    for name, addresses in result.addresses.items():
+        for chip, core, neuron in addresses.tolist():
+            if rows and rows[-1][:3] == (name, chip, core) and rows[-1][4] == neuron - 1:
+                rows[-1] = (*rows[-1][:4], neuron)
+            else:
+                rows.append((name, chip, core, neuron, neuron))
+    return rows
 
 
 def input_rows(result: MappedNetwork) -> list[tuple[str, int, int, int, int]]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bcall_hw import files
-from bcall_hw.backend.emulator.boards import Report, run_boards
+from bcall_hw.backend.emulator.boards import Report, in_threads
 from bcall_hw.backend.emulator.emulator import Emulator
+from bcall_hw.backend.emulator.engine import StepReport
 from bcall_hw.backend.emulator.profile import BoardProfile
+from bcall_hw.backend.emulator.routing import effective_tags
 from bcall_hw.chip_config import ChipConfig
 from bcall_hw.errors import CorruptFile, InvalidValue
 from bcall_hw.mapper import MappedNetwork
@@ -32,7 +34,7 @@ def emulate_boards(
     threads: int | None,
     report: Report,
 ) -> tuple[list[SpikeRecording], dict[str, Any]]:
-    """Apply, play, record, on one virtual board or on several at once.
+    """Apply, play, record, on one virtual board or on several at once; a board is opened, run and let go in one thread.
 
     Args:
         mapped: the network where it is known: the stimulus may then name inputs, and rates are told by population.
@@ -41,25 +43,50 @@ def emulate_boards(
         options: implementation, dt_us and pulses of the emulators.
 
     Returns:
-        The recordings, and their figures as plain values; of several boards also one by one.
+        The recordings, and their figures as plain values: of one board beside the rest, of several under `boards`.
     """
     played = _stimulus(config, mapped, path, isi_base)
-    boards = [Emulator(config.chip, config.chips, profile, **options) for profile in profiles]
-    for board in boards:
-        board.apply(config)
-    if len(boards) == 1:
-        recordings = [boards[0].run(played, duration_s, lambda done, total: report("steps", done, total))]
-    else:
-        recordings = run_boards(boards, played, duration_s, threads, report)
-    one_by_one = [_figures_of(recording, mapped) for recording in recordings]
+
+    def job(profile: BoardProfile) -> Callable[[StepReport], tuple[SpikeRecording, dict[str, Any]]]:
+        def run(alive: StepReport) -> tuple[SpikeRecording, dict[str, Any]]:
+            board = Emulator(config.chip, config.chips, profile, **options)
+            board.apply(config)
+            recording = board.run(played, duration_s, steps if len(profiles) == 1 else alive)
+            found = _figures_of(recording, mapped) | {"state_sha256": board.state_sha256()}
+            warnings = board.warnings + _defect_warnings(profile, config, mapped) + stimulus_warnings(config, played, profile)
+            return recording, found | {"warnings": warnings}
+
+        return run
+
+    def steps(done: int, total: int) -> None:
+        report("steps", done, total)
+
+    jobs = [job(profile) for profile in profiles]
+    found = [jobs[0](steps)] if len(jobs) == 1 else in_threads(jobs, threads, report)
+    first = Emulator(config.chip, config.chips, profiles[0], **options).describe()
     result: dict[str, Any] = {
-        "backend": boards[0].name, "duration_s": duration_s, "events_in": len(played.events),
-        "stimulus_unit_us": played.unit_us,
-        "warnings": boards[0].warnings + stimulus_warnings(config, played), **one_by_one[0],
+        "backend": first["backend"], "specification": first["specification"], "dt_us": first["dt_us"],
+        "pulses": first["pulses"], "profile": first["profile"], "duration_s": duration_s,
+        "events_in": len(played.events), "stimulus_unit_us": played.unit_us,
     }  # fmt: skip
-    if len(boards) > 1:
-        result["boards"] = one_by_one
-    return recordings, result
+    recordings = [recording for recording, _ in found]
+    if len(found) == 1:
+        return recordings, result | found[0][1]
+    warnings = list(dict.fromkeys(warning for _, one in found for warning in one.pop("warnings")))
+    return recordings, result | {"warnings": warnings, "boards": [one for _, one in found]}
+
+
+def _defect_warnings(profile: BoardProfile, config: ChipConfig, mapped: MappedNetwork | None) -> list[str]:
+    """Defects that this run cannot show: on chips that are not emulated, or on neurons that no population uses."""
+    places = [tuple(at[:3]) for at in (*profile.dead_neurons, *profile.dead_cam, *profile.stuck_tag_bits)]
+    elsewhere = sum(chip not in config.chips for chip, *_ in places)
+    found = [f"{elsewhere} of {len(places)} defects lie on chips that are not emulated"] if elsewhere else []
+    if mapped is not None:
+        used = {tuple(at) for addresses in mapped.addresses.values() for at in addresses.tolist()}
+        idle = sum(at not in used for at in places) - elsewhere
+        if idle:
+            found.append(f"{idle} of {len(places)} defects lie on neurons that no population uses")
+    return found
 
 
 def _figures_of(recording: SpikeRecording, mapped: MappedNetwork | None) -> dict[str, Any]:
@@ -77,11 +104,11 @@ def _figures_of(recording: SpikeRecording, mapped: MappedNetwork | None) -> dict
     return result
 
 
-def stimulus_warnings(config: ChipConfig, played: Stimulus) -> list[str]:
+def stimulus_warnings(config: ChipConfig, played: Stimulus, profile: BoardProfile) -> list[str]:
     """Events that no CAM entry of their cores hears, and events under a tag that every cleared entry hears."""
     chip, g = config.chip, config.chip.geometry
-    tag = config.cam["source_core"].astype(np.int64) * g.neurons + config.cam["source_neuron"]
-    heard = np.zeros((g.chips, g.cores, chip.tags_per_core), dtype=bool)
+    tag = effective_tags(config, profile)
+    heard = np.zeros((g.chips, g.cores, chip.tags_per_core + 1), dtype=bool)  # one more: what dead entries hear
     for index, chip_id in enumerate(config.chips):
         for core in range(g.cores):
             heard[chip_id, core, tag[index, core].ravel()] = True
@@ -115,4 +142,4 @@ def _stimulus(config: ChipConfig, mapped: MappedNetwork | None, path: Path, isi_
             times.append(float(time_us))
         except ValueError:
             raise CorruptFile("is not a time, an input and a source", where=f"{path} line {number}", used=line) from None
-    return mapped.stimulus({name: (np.array(ids), np.array(times)) for name, (ids, times) in trains.items()})
+    return mapped.stimulus({name: (np.array(ids), np.array(times)) for name, (ids, times) in trains.items()}, isi_base)

@@ -47,8 +47,11 @@ class MappedNetwork:
     biases: Mapping[Core, list[BiasChoice]]
     warnings: list[str]
 
-    def stimulus(self, trains: Mapping[str, Train]) -> Stimulus:
+    def stimulus(self, trains: Mapping[str, Train], isi_base: int | None = None) -> Stimulus:
         """The list stimulus of spike trains: for each input, (source indices, times in us), in any order.
+
+        Args:
+            isi_base: clock ticks per unit of time, see `Stimulus.from_times`.
 
         Raises:
             UnknownName, InvalidValue, StimulusProblem: unknown input, index out of range, or the FPGA's limits.
@@ -78,7 +81,8 @@ class MappedNetwork:
             return Stimulus(self.config.chip)
         all_times, all_rows = np.concatenate(times), np.concatenate(rows)
         order = np.lexsort((all_rows[:, 2], all_times))
-        return Stimulus.from_times(self.config.chip, all_times[order], *all_rows[order].T)
+        chips, masks, tags = all_rows[order].T
+        return Stimulus.from_times(self.config.chip, all_times[order], chips, masks, tags, isi_base)
 
     @cached_property
     def _reach_tables(self) -> dict[str, tuple[IntArray, IntArray]]:

@@ -61,25 +61,32 @@ class ArrayEngine:
         else:
             parameters = decode(config, self._factors, self._dt_us, self._finite, self._profile.dead_neurons)
         same_cam = old is not None and config.cam is old.cam
-        listeners = machine.listeners if machine and same_cam else routing.listeners(config, self._profile, self._entry_factors)
+        listeners = machine.listeners if machine and same_cam else self._listeners(config)
         same_sram = old is not None and config.sram is old.sram
         routes = machine.destinations if machine and same_sram else routing.destinations(config)
         entries = machine.entries if machine and same_analog and same_cam else parameters.entry_words(listeners, self._finite)
-        rows = parameters.rows.copy()
-        if machine is not None:
-            rows[:, : words.STATE_ROWS] = machine.rows[:, : words.STATE_ROWS]
-        check_sums(rows, config)
+        if machine and same_analog:
+            rows = machine.rows
+        else:
+            rows = parameters.rows.copy()
+            if machine:
+                rows[:, : words.STATE_ROWS] = machine.rows[:, : words.STATE_ROWS]
+            check_sums(rows, config)
         if machine is None:
             cores = self._chip.geometry.cores
-            self._machine = Machine(config, rows, parameters, listeners, routes, entries, self._finite, cores_per_chip=cores)
+            self._machine = Machine(config, rows, parameters, listeners, routes, entries, self._finite, cores)
         else:
             machine.config, machine.rows, machine.parameters = config, rows, parameters
             machine.listeners, machine.destinations, machine.entries = listeners, routes, entries
 
+    def _listeners(self, config: ChipConfig) -> routing.Listeners:
+        before = (self._machine.config, self._machine.listeners) if self._machine else None
+        return routing.listeners(config, self._profile, self._entry_factors, before)
+
     def run(self, stimulus: Stimulus, n_steps: int, probe: Probe | None = None, report: StepReport | None = None) -> Int32Array:
-        """See `engine.Engine`."""
+        """See `engine.Engine`; a run that is broken off leaves the board at the end of a part of it."""
         machine = self.machine
-        events = routing.input_events(stimulus, self._chips, self._dt_us)
+        events = routing.input_events(stimulus, self._chips, self._dt_us, n_steps)
         random_events = self._poisson.events(stimulus, self._chips, machine.clock, n_steps)
         if random_events is not None:
             events = events.merged(random_events)

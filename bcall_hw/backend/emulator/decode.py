@@ -57,8 +57,13 @@ class CoreParameters:
             return np.zeros((len(self.rows), 0), dtype=np.int32)
         nominal = self.rows[:, words.EVENT : words.EVENT + 4].reshape(len(self.rows), -1)
         scaled = np.rint(np.take_along_axis(nominal, listeners.cells.astype(np.int64), axis=1) * listeners.factors)
-        low, high = (1, words.INT32_MAX) if finite_pulses else (0, words.ONE)
-        return np.clip(scaled, low, high).astype(np.int32)
+        too_long = np.argwhere(scaled > words.INT32_MAX)
+        if too_long.size:  # only pulses can: a jump is at most one
+            core, index = (int(i) for i in too_long[0])
+            where = f"core index {core} neuron {int(listeners.cells[core, index]) % self.rows.shape[2]}: pulse in steps"
+            raise EmulatorOverflow("does not fit its word", where=where, used=scaled[core, index], limit=words.INT32_MAX)
+        held = np.maximum(1, scaled) if finite_pulses else np.minimum(words.ONE, scaled)
+        return np.asarray(held, dtype=np.int32)
 
 
 def decode(
@@ -72,7 +77,7 @@ def decode(
 
     Args:
         factors: mismatch factors of the whole board (`BoardProfile.factors`).
-        dead_neurons: (chip, core, neuron) that never fire.
+        dead_neurons: (chip, core, neuron): nothing charges them, and the largest leak holds them at rest.
         dt_us: time step (us).
         finite_pulses: pulses last for whole time steps instead of being jumps.
 
@@ -80,12 +85,7 @@ def decode(
         BackendProblem: a bias with the low range bit, whose current is not known.
         EmulatorOverflow: a current that does not fit its state word.
     """
-    decoder = _Decoder(config, factors, dt_us, finite_pulses)
-    found = decoder.parameters()
-    for chip, core, neuron in dead_neurons:
-        if chip in config.chips:
-            decoder.kill(config.chips.index(chip) * config.chip.geometry.cores + core, neuron)
-    return found
+    return _Decoder(config, factors, dt_us, finite_pulses, dead_neurons).parameters()
 
 
 def check_sums(rows: Int32Array, config: ChipConfig) -> None:
@@ -111,7 +111,10 @@ def check_sums(rows: Int32Array, config: ChipConfig) -> None:
 
 
 class _Decoder:
-    def __init__(self, config: ChipConfig, factors: Mapping[str, FloatArray], dt_us: int, finite_pulses: bool) -> None:
+    def __init__(
+        self, config: ChipConfig, factors: Mapping[str, FloatArray], dt_us: int, finite_pulses: bool,
+        dead_neurons: Iterable[tuple[int, int, int]],
+    ) -> None:  # fmt: skip
         self.finite_pulses = finite_pulses
         self.config, self.chip, self.dt_s = config, config.chip, dt_us * 1e-6
         self.factors = factors
@@ -132,6 +135,10 @@ class _Decoder:
         self.current = np.maximum(table, self.chip.current_table.dark_current_a)
         self.code_is_zero = codes["fine"] == 0
         self.rows: Int32Array = np.zeros((self.cores, words.ROWS, self.neurons), dtype=np.int32)
+        self.dead: BoolArray = np.zeros((self.cores, self.neurons), dtype=bool)
+        for chip, core, neuron in dead_neurons:
+            if chip in config.chips:
+                self.dead[config.chips.index(chip) * g.cores + core, neuron] = True
 
     def core_name(self, core: int) -> str:
         cores = self.chip.geometry.cores
@@ -166,10 +173,10 @@ class _Decoder:
         second = self.config.tau2.reshape(self.cores, self.neurons)
         leak = np.where(second, self.bias("leak2"), self.bias("leak1"))
         leak_fa = leak / words.FEMTOAMPERE
-        too_large = np.rint(leak_fa) > words.LEAK_MAX
-        self.put(words.LEAK, np.where(too_large, words.LEAK_MAX, leak_fa), "leak")
+        too_large = (np.rint(leak_fa) > words.LEAK_MAX) & ~self.dead
+        self.put(words.LEAK, np.where(too_large | self.dead, words.LEAK_MAX, leak_fa), "leak")
         saturated = tuple(self.core_name(int(core)) for core in np.flatnonzero(too_large.any(axis=1)))
-        dc_fa = self.bias("dc") / words.FEMTOAMPERE
+        dc_fa = np.where(self.dead, 0.0, self.bias("dc") / words.FEMTOAMPERE)
         self.put(words.DC, dc_fa, "constant input current (fA)")
         v_spike = portable_math.log(constants.spike_threshold_a.value / constants.leak_current_a.value)
         spread = self.factors["spike_threshold"][list(self.config.chips)].reshape(self.cores, self.neurons)
@@ -187,18 +194,11 @@ class _Decoder:
         self._dpi("AHP", "ahp", pulse_s, words.JUMP_AHP, words.FULL_AHP, words.DECAY_AHP)
         if self.finite_pulses:
             self._pulse_steps(pulse_s / self.dt_s, pulsed)
-        disabled = self.code_is_zero[:, chip.bias_index("ahp_enable")]
-        self.rows[disabled, words.FULL_AHP] = 0
         charge = circuits.thermal_charge_c(chip, chip.capacitances_f.soma)
         gain = round(self.dt_s * words.FEMTOAMPERE / charge * 2.0 ** (words.V_BITS + words.GAIN_BITS))
         if not 1 <= gain <= words.INT32_MAX:
             raise EmulatorOverflow("step gain does not fit its word", where="soma", used=gain, limit=words.INT32_MAX)
         return CoreParameters(self.rows, gain, self._tables(), saturated)
-
-    def kill(self, core: int, neuron: int) -> None:
-        """Make a neuron dead: nothing charges it, and the largest leak holds it at rest."""
-        self.rows[core, [words.DC, words.FULL_AHP, *range(words.FULL, words.FULL + 4)], neuron] = 0
-        self.rows[core, words.LEAK, neuron] = words.LEAK_MAX
 
     def _dpi(self, circuit: str, prefix: str, pulse_s: FloatArray, jump: int, full: int, decay: int) -> BoolArray:
         """Jump fraction, full scale and decay fraction of a DPI (Bartolozzi and Indiveri 2007, bounded form).
@@ -213,8 +213,9 @@ class _Decoder:
         weight = self.bias(f"{prefix}_weight")
         full_a = np.maximum(0.0, self.bias(f"{prefix}_gain") * (weight / tau_a - 1.0))
         off = self.current[:, self.chip.bias_index(f"{prefix}_weight")][:, None] <= nominal_tau
+        disabled = self.code_is_zero[:, self.chip.bias_index("ahp_enable")][:, None] & (prefix == "ahp")
         # A full scale below a femtoampere is nothing: mismatch can bring a weight that near to its leak.
-        full_fa = np.where(off, 0.0, full_a) / words.FEMTOAMPERE
+        full_fa = np.where(off | disabled | self.dead, 0.0, full_a) / words.FEMTOAMPERE
         self.put(full, full_fa, f"{circuit} full scale (fA)", False)
         self.put(jump, (1.0 - portable_math.exp(-pulse_s / tau_s)) * words.ONE, f"{circuit} jump", ~off, 0.05)
         self.put(decay, (1.0 - portable_math.exp(-self.dt_s / tau_s)) * words.ONE, f"{circuit} decay")
@@ -226,9 +227,10 @@ class _Decoder:
         if off.size:
             core, neuron = (int(i) for i in off[0])
             where = f"{self.core_name(core)} neuron {neuron}: pulse width"
-            used, limit = f"{steps[core, neuron] * self.dt_s:.3g} s", f"from {10 * self.dt_s:.3g} s on any width"
-            fix = "Take a longer pulse width, a shorter time step (10 us at least), or ideal pulses."
-            raise BackendProblem("is too short for finite pulses", where=where, used=used, limit=limit, fix=fix)
+            width, whole = float(steps[core, neuron]), round(float(steps[core, neuron]))
+            used = f"{width * self.dt_s:.3g} s = {width:.2f} steps; {whole} would change it by {abs(whole / width - 1):.0%}"
+            fix = "A width of ten steps or more always fits. Take a longer one, a shorter time step, or ideal pulses."
+            raise BackendProblem("is too short for finite pulses", where=where, used=used, limit="below 5 %", fix=fix)
         for row in range(4):
             self.put(words.EVENT + row, steps, "pulse width in steps", needed)
 

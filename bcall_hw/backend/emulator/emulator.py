@@ -38,6 +38,7 @@ class Emulator:
 
     Raises:
         InvalidValue: an impossible time step, implementation, pulse model, set of chips or profile.
+        EmulatorOverflow: more noise than the words hold.
     """
 
     def __init__(
@@ -72,8 +73,8 @@ class Emulator:
     def describe(self) -> dict[str, Any]:
         """Implementation, time step, chip model and board profile."""
         return {
-            "backend": self.name, "dt_us": self.dt_us, "pulses": self._pulses, "chip_fingerprint": self._chip.fingerprint,
-            "profile": self._profile.model_dump(mode="json"),
+            "backend": self.name, "specification": words.SPECIFICATION_VERSION, "dt_us": self.dt_us, "pulses": self._pulses,
+            "chip_fingerprint": self._chip.fingerprint, "profile": self._profile.model_dump(mode="json"),
         }  # fmt: skip
 
     @property
@@ -108,7 +109,8 @@ class Emulator:
             report: called with (steps done, steps) from time to time.
 
         Raises:
-            BackendProblem: nothing applied yet, or events after the end of the run.
+            BackendProblem: nothing applied yet.
+            StimulusProblem: events after the end of the run, for no core, or for a chip that is not emulated.
             InvalidValue: the duration is not a positive multiple of the time step.
         """
         return self._play(stimulus, self._steps(duration_s), None, report)
@@ -139,12 +141,6 @@ class Emulator:
         if stimulus.chip != self._chip:
             used, limit = stimulus.chip.name, self._chip.name
             raise InvalidValue("stimulus is for another chip", where="emulator", used=used, limit=limit)
-        last_us = float(stimulus.times_us[-1]) if len(stimulus.events) else -1.0
-        if last_us >= n_steps * self.dt_us:
-            end_us = n_steps * self.dt_us
-            raise BackendProblem(
-                "stimulus goes on after the run (us)", where="emulator", used=last_us, limit=end_us, fix="Run longer."
-            )
         found = engine.run(stimulus, n_steps, probe, report)
         cores = self._chip.geometry.cores
         spikes = np.zeros(len(found), dtype=SPIKE_DTYPE)

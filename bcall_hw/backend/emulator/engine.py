@@ -45,7 +45,11 @@ class State:
 
 
 class Engine(Protocol):
-    """A board under one configuration at a time. Nothing is changed by a call that raises."""
+    """A board under one configuration at a time.
+
+    Nothing is changed by a call that refuses; a run that is broken off on its way (Ctrl-C) leaves the board whole, at the end
+    of a part of the run.
+    """
 
     @property
     def warnings(self) -> list[str]:
@@ -84,12 +88,12 @@ def warnings_of(lost: int, saturated: tuple[str, ...]) -> list[str]:
         lost: SRAM entries that lead nowhere.
         saturated: names of cores whose leak is held at the largest word.
     """
-    found = []
+    found, held = [], words.LEAK_MAX * words.FEMTOAMPERE * 1e6
     if lost:
         found.append(f"{lost} SRAM entries lead to chips that are not emulated: their spikes are lost")
     if saturated:
         shown = ", ".join(saturated[:3]) + (f" and {len(saturated) - 3} more" if len(saturated) > 3 else "")
-        found.append(f"the leak of neurons in {shown} is held at the emulator's largest, 1.07 uA")
+        found.append(f"the leak of neurons in {shown} is held at the emulator's largest, {held:.2f} uA")
     return found
 
 

@@ -49,9 +49,13 @@ class Machine:
     destinations: Destinations
     entries: Int32Array
     finite_pulses: bool
+    cores_per_chip: int
     pending: Int32Array = field(default_factory=lambda: np.zeros((0, 3), dtype=np.int32))
     clock: int = 0
-    cores_per_chip: int = 1
+
+    def commit(self, rows: Int32Array, pending: Int32Array, clock: int) -> None:
+        """Take over what some steps left: all of it or, where they are broken off, nothing."""
+        self.rows, self.pending, self.clock = rows, pending, clock
 
 
 class StepFunction(Protocol):

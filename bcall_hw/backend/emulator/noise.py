@@ -25,12 +25,13 @@ class Noise:
     """
 
     def __init__(self, seed: int, noise_a: float, dt_us: int) -> None:
-        step_fa = noise_a * math.sqrt(1000.0 / dt_us) / words.FEMTOAMPERE
-        scaled = step_fa * float(1 << words.NOISE_BITS) / words.NOISE_STD
-        if scaled > words.FEEDBACK_MAX:
-            limit = words.FEEDBACK_MAX / scaled * noise_a
-            raise EmulatorOverflow("noise does not fit its word (A)", where="board profile noise_a", used=noise_a, limit=limit)
-        self._seed, self._amplitude = seed, round(scaled)
+        per_step = math.sqrt(1000.0 / dt_us)
+        amplitude = noise_a * per_step / words.FEMTOAMPERE * float(1 << words.NOISE_BITS) / words.NOISE_STD
+        if amplitude > words.FEEDBACK_MAX:
+            limit = float(f"{words.FEEDBACK_MAX * words.NOISE_STD / 2**words.NOISE_BITS * words.FEMTOAMPERE / per_step:.3g}")
+            where, fix = "board profile noise_a", "Lower the noise, or take a longer time step."
+            raise EmulatorOverflow("noise does not fit its word (A)", where=where, used=noise_a, limit=limit, fix=fix)
+        self._seed, self._amplitude = seed, round(amplitude)
 
     @property
     def is_off(self) -> bool:

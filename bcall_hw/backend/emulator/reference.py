@@ -22,6 +22,7 @@ from bcall_hw.stimulus import Stimulus
 
 ONE = 2**24
 LEAK_MAX = 2**30
+SUM_MAX = 2**31 - 2**28 - 1
 WORD_MAX = 2**31 - 1
 VOLTAGE_MAX = 2**24 - 1
 FEEDBACK_MAX = NOISE_MAX = 2**27
@@ -192,7 +193,7 @@ class ReferenceBoard:
         self.circuits = [names[effect] for effect in EFFECTS]
         self.type_of_code = {synapse.code: EFFECTS.index(synapse.effect) for synapse in chip.synapse_types}
         gain = rint(self.dt_s * 1e-15 / self._q("soma") * 2.0**36)
-        self.gain = fitting("GAIN", gain, WORD_MAX, "soma")
+        self.gain = fitting("GAIN", gain, WORD_MAX, "soma", bottom=1)
         amp = rint(profile.noise_a * math.sqrt(1000.0 / dt_us) / 1e-15 * 65536.0 / 37837.0)
         self.amp = fitting("the noise's AMP", amp, NOISE_MAX, "noise_a")
         self._cores: list[CoreWords] = []
@@ -216,9 +217,28 @@ class ReferenceBoard:
         if config.chip != self.chip or config.chips != self.chips:
             raise BackendProblem("registers are for other chips", where="apply", used=config.chips, limit=self.chips)
         cores = [self._core_words(config, chip_id, core) for chip_id, core in self.places]
+        self._check_sums(cores, self.rows)
         self._cores = cores
         self.lost = sum(core.lost for core in cores)
         self.saturated = [place for place, core in zip(self.places, cores, strict=True) if core.saturated]
+
+    def restore(self, rows: list[list[list[int]]], pending: list[Event], clock: int) -> None:
+        """Go back to a state.
+
+        Raises:
+            EmulatorOverflow: its currents could add up beyond 32 bits under the registers applied; nothing is changed.
+        """
+        self._check_sums(self._cores, rows)
+        self.rows, self.pending, self.clock = rows, pending, clock
+
+    def _check_sums(self, cores: list[CoreWords], rows: list[list[list[int]]]) -> None:
+        """Refuse currents that could add up beyond 32 bits."""
+        for (chip_id, core), words_of, state in zip(self.places, cores, rows, strict=True):
+            for n, neuron in enumerate(words_of.neurons):
+                reach = [max(state[I_SYN + k][n], neuron.full[k]) for k in range(5)]
+                where = f"chip {chip_id} core {core} neuron {n}"
+                fitting("DC + AMPA + NMDA", neuron.dc + reach[0] + reach[1], SUM_MAX, where)
+                fitting("LEAK + GABA_A + AHP", neuron.leak + reach[2] + reach[AHP], SUM_MAX, where)
 
     def _core_words(self, config: ChipConfig, chip_id: int, core: int) -> CoreWords:
         g, biases, position = self.chip.geometry, CoreBiases(self.chip, config, chip_id, core), self.chips.index(chip_id)

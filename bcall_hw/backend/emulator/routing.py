@@ -30,47 +30,64 @@ class Listeners:
     start: Int32Array
     cells: npt.NDArray[np.uint16]
     kinds: npt.NDArray[np.uint8]
-    factors: FloatArray | None = None
+    factors: FloatArray | None
 
 
-def listeners(config: ChipConfig, profile: BoardProfile, entry_factors: FloatArray | None = None) -> Listeners:
+def effective_tags(config: ChipConfig, profile: BoardProfile) -> npt.NDArray[np.uint16]:
+    """The tag that each CAM entry hears on a board, shape of `config.cam`; a dead entry has one more than the last tag."""
+    # 16-bit keys: numpy sorts them by radix.
+    tag = config.cam["source_core"] * np.uint16(config.chip.geometry.neurons) + config.cam["source_neuron"]
+    index = {chip: k for k, chip in enumerate(config.chips)}
+    for chip, *at, bit, value in profile.stuck_tag_bits:
+        if chip in index:
+            place = (index[chip], *at)
+            tag[place] = (tag[place] & ~np.uint16(1 << bit)) | np.uint16(value << bit)
+    for chip, *at in profile.dead_cam:
+        if chip in index:
+            tag[(index[chip], *at)] = config.chip.tags_per_core
+    return np.asarray(tag, dtype=np.uint16)
+
+
+def listeners(
+    config: ChipConfig,
+    profile: BoardProfile,
+    entry_factors: FloatArray | None = None,
+    before: tuple[ChipConfig, Listeners] | None = None,
+) -> Listeners:
     """All CAM entries by the tag they hear on a board; cleared entries too: on the chip they listen.
 
     Args:
         entry_factors: mismatch of the whole board's entries (`BoardProfile.entry_factors`), or None for none.
+        before: an earlier configuration of the same board and its lists: cores that did not change are taken from it.
     """
     chip, g = config.chip, config.chip.geometry
-    cores, ids = len(config.chips) * g.cores, list(config.chips)
+    cores, n_rows, n_tags = len(config.chips) * g.cores, len(words.EFFECTS), chip.tags_per_core
     row_of_type = np.zeros(max(t.code for t in chip.synapse_types) + 1, dtype=np.uint16)
     for synapse in chip.synapse_types:
         row_of_type[synapse.code] = words.EFFECTS.index(synapse.effect)
-    # 16-bit keys: numpy sorts them by radix.
-    tag = (config.cam["source_core"] * np.uint16(g.neurons) + config.cam["source_neuron"]).astype(np.uint16)
-    for chip_id, core, neuron, entry, bit, value in profile.stuck_tag_bits:
-        if chip_id in ids:
-            place = (ids.index(chip_id), core, neuron, entry)
-            tag[place] = (tag[place] & ~np.uint16(1 << bit)) | np.uint16(value << bit)
-    for chip_id, core, neuron, entry in profile.dead_cam:
-        if chip_id in ids:
-            tag[ids.index(chip_id), core, neuron, entry] = chip.tags_per_core
-    kind = config.cam["type"].reshape(cores, -1)
-    tag = tag.reshape(kind.shape)
-    by_core = None if entry_factors is None else entry_factors[ids].reshape(kind.shape)
-    neuron_of = np.repeat(np.arange(g.neurons, dtype=np.uint16), chip.cam.entries)
-    start = np.zeros((cores, chip.tags_per_core + 1), dtype=np.int32)
-    cells = np.zeros(tag.shape, dtype=np.uint16)
-    kinds = np.zeros((cores, chip.tags_per_core), dtype=np.uint8)
-    n_rows = len(words.EFFECTS)
-    for core in range(cores):
+    tag, kind = (a.reshape(cores, -1) for a in (effective_tags(config, profile), config.cam["type"]))
+    neuron = np.repeat(np.arange(g.neurons, dtype=np.uint16), chip.cam.entries)
+    if before is None:
+        start, kinds = np.zeros((cores, n_tags + 1), dtype=np.int32), np.zeros((cores, n_tags), dtype=np.uint8)
+        cells, changed = np.zeros(tag.shape, dtype=np.uint16), list(range(cores))
+        factors = None if entry_factors is None else entry_factors[list(config.chips)].reshape(tag.shape)
+    else:
+        old = before[1]
+        start, cells, kinds = old.start.copy(), old.cells.copy(), old.kinds.copy()
+        factors = None if old.factors is None else old.factors.copy()
+        pairs = [a.cam.view(np.uint16).reshape(cores, -1) for a in (config, before[0])]
+        changed = np.flatnonzero([not np.array_equal(a, b) for a, b in zip(*pairs, strict=True)]).tolist()
+    for core in changed:
         order, row = np.argsort(tag[core], kind="stable"), row_of_type[kind[core]]
-        by_row = np.bincount(tag[core].astype(np.int64) * n_rows + row, minlength=(chip.tags_per_core + 1) * n_rows)
-        counts = by_row.reshape(-1, n_rows)[: chip.tags_per_core]
+        by_row = np.bincount(tag[core].astype(np.int64) * n_rows + row, minlength=(n_tags + 1) * n_rows)
+        counts = by_row.reshape(-1, n_rows)[:n_tags]
         start[core, 1:] = np.cumsum(counts.sum(axis=1))
         kinds[core] = (counts > 0) @ (1 << np.arange(n_rows))
-        cells[core] = (row * np.uint16(g.neurons) + neuron_of)[order]
-        if by_core is not None:
-            by_core[core] = by_core[core][order]
-    return Listeners(start, cells, kinds, by_core)
+        cells[core] = (row * np.uint16(g.neurons) + neuron)[order]
+        if factors is not None and entry_factors is not None:
+            chip_id = config.chips[core // g.cores]
+            factors[core] = entry_factors[chip_id, core % g.cores].ravel()[order]
+    return Listeners(start, cells, kinds, factors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +102,7 @@ class Destinations:
 
     start: Int32Array
     events: Int32Array
-    lost: int = 0
+    lost: int
 
 
 def destinations(config: ChipConfig) -> Destinations:
@@ -128,11 +145,11 @@ class InputEvents:
         return InputEvents(*(np.concatenate(pair)[order] for pair in pairs))
 
 
-def input_events(stimulus: Stimulus, chips: tuple[int, ...], dt_us: int) -> InputEvents:
+def input_events(stimulus: Stimulus, chips: tuple[int, ...], dt_us: int, n_steps: int) -> InputEvents:
     """The list stimulus by step; an event in [k dt, (k+1) dt) belongs to step k.
 
     Raises:
-        StimulusProblem: an event for a chip that is not emulated, or for no core.
+        StimulusProblem: an event for a chip that is not emulated, for no core, or after the run.
     """
     ticks_per_step = round(stimulus.chip.stimulus.clock_hz * dt_us * 1e-6)
     events = stimulus.events
@@ -146,5 +163,9 @@ def input_events(stimulus: Stimulus, chips: tuple[int, ...], dt_us: int) -> Inpu
     if nowhere.size:
         where, fix = f"stimulus event {nowhere[0]}", "Set the core mask."
         raise StimulusProblem("reaches no core", where=where, used="core mask 0", fix=fix)
-    step = (stimulus.ticks // ticks_per_step).astype(np.int32)
-    return InputEvents(step, target, mask, events["tag"].astype(np.int32))
+    step = stimulus.ticks // ticks_per_step
+    if step.size and step[-1] >= n_steps:
+        last_us, where = float(stimulus.times_us[-1]), f"stimulus event {step.size - 1}"
+        what, fix = "stimulus goes on after the run (us)", "Run longer."
+        raise StimulusProblem(what, where=where, used=last_us, limit=n_steps * dt_us, fix=fix)
+    return InputEvents(step.astype(np.int32), target, mask, events["tag"].astype(np.int32))

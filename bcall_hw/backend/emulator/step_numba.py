@@ -20,6 +20,8 @@ from bcall_hw.backend.emulator import words
 from bcall_hw.backend.emulator.machine import Machine, Probe
 from bcall_hw.backend.emulator.routing import InputEvents
 
+_SPIKES_AT_ONCE = 1 << 16  # then the kernel returns
+
 
 @lru_cache(maxsize=4)
 def _kernel(neurons: int) -> Callable[..., Any]:
@@ -238,17 +240,18 @@ def advance(
     queues = np.zeros((2, max(1, len(routes.events), len(machine.pending)), 3), dtype=np.int32)
     n_pending = len(machine.pending)
     queues[machine.clock & 1, :n_pending] = machine.pending
-    out = np.zeros((cores * neurons + 65536, 3), dtype=np.int32)
+    out = np.zeros((cores * neurons + _SPIKES_AT_ONCE, 3), dtype=np.int32)
     found, step = [np.zeros((0, 3), dtype=np.int32)], first
-    blocks = machine.rows.reshape(cores, rows * neurons)
+    state, clock = machine.rows.copy(), machine.clock
+    blocks = state.reshape(cores, rows * neurons)
     while step < last:
-        step, n_out, n_pending, machine.clock = kernel(
+        step, n_out, n_pending, clock = kernel(
             blocks, parameters.step_gain, parameters.soma_table, parameters.gates, parameters.gated,
             listeners.start, listeners.cells, machine.entries, routes.start, routes.events,
             machine.cores_per_chip, machine.finite_pulses, listeners.kinds,
-            events.step, events.chip, events.core_mask, events.tag, queues, n_pending, machine.clock, step, last, out,
+            events.step, events.chip, events.core_mask, events.tag, queues, n_pending, clock, step, last, out,
             noise[step - first :], watched.row, watched.every, watched.found,
         )  # fmt: skip
         found.append(out[:n_out].copy())
-    machine.pending = queues[machine.clock & 1, :n_pending].copy()
+    machine.commit(state, queues[clock & 1, :n_pending].copy(), clock)
     return np.concatenate(found)

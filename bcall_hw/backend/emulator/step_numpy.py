@@ -17,27 +17,27 @@ def advance(
     machine: Machine, events: InputEvents, first: int, last: int, noise: Int32Array, probe: Probe | None = None
 ) -> Int32Array:
     """See `machine.StepFunction`."""
-    rows = machine.rows.astype(np.int64)
+    rows, pending, clock = machine.rows.astype(np.int64), machine.pending, machine.clock
     found = [np.zeros((0, 3), dtype=np.int64)]
     bounds = np.searchsorted(events.step, np.arange(first, last + 1))
     columns = np.column_stack([events.chip, events.core_mask, events.tag])
     for step in range(first, last):
-        arriving = np.concatenate([columns[bounds[step - first] : bounds[step - first + 1]], machine.pending])
+        arriving = np.concatenate([columns[bounds[step - first] : bounds[step - first + 1]], pending])
+        dither = words.dither(clock)
         if len(arriving):
-            _deliver(machine, rows, arriving)
-        spikes = _integrate(machine, rows, noise[step - first] if noise.size else 0)
-        _decay(machine, rows)
+            _deliver(machine, rows, arriving, dither)
+        spikes = _integrate(machine, rows, noise[step - first] if noise.size else 0, dither)
+        _decay(machine, rows, dither)
         if probe is not None and (step + 1) % probe.every == 0:
             probe.found[(step + 1) // probe.every - 1] = rows[:, probe.row]
-        machine.clock += 1
-        machine.pending = _sent(machine, spikes)
+        pending, clock = _sent(machine, spikes), clock + 1
         if spikes.size:
             found.append(np.column_stack([np.full(len(spikes), step), spikes]))
-    machine.rows[...] = rows
+    machine.commit(rows.astype(np.int32), pending, clock)
     return np.concatenate(found).astype(np.int32)
 
 
-def _deliver(machine: Machine, rows: IntArray, arriving: Int32Array) -> None:
+def _deliver(machine: Machine, rows: IntArray, arriving: Int32Array, dither: int) -> None:
     """Add up the jump fractions of all entries that hear an event, at most 1, then one jump; or start their pulses."""
     total = rows[:, words.SUM : words.SUM + 4].reshape(rows.shape[0], -1)
     total[...] = 0
@@ -58,11 +58,11 @@ def _deliver(machine: Machine, rows: IntArray, arriving: Int32Array) -> None:
     fraction = np.minimum(total, words.ONE).reshape(-1, 4, rows.shape[2])
     current = rows[:, words.I_SYN : words.I_SYN + 4]
     full = rows[:, words.FULL : words.FULL + 4]
-    jump = (fraction * (full - current) + words.dither(machine.clock)) >> words.FRACTION_BITS
+    jump = (fraction * (full - current) + dither) >> words.FRACTION_BITS
     current += np.where(fraction > 0, jump, 0)
 
 
-def _integrate(machine: Machine, rows: IntArray, noise: Int32Array | int) -> IntArray:
+def _integrate(machine: Machine, rows: IntArray, noise: Int32Array | int, dither: int) -> IntArray:
     """One Euler step of C dV/dt = I_in h(V) - I_leak - I_shunt - I_ahp + I_feedback(V); returns (core, neuron) of spikes."""
     v = rows[:, words.V]
     index = v >> words.TABLE_SHIFT
@@ -79,14 +79,13 @@ def _integrate(machine: Machine, rows: IntArray, noise: Int32Array | int) -> Int
     rows[:, words.REFRACTORY] = np.where(fired, rows[:, words.REFRACTORY_STEPS], np.maximum(0, refractory - 1))
     ahp = rows[:, words.I_AHP]
     gap = rows[:, words.FULL_AHP] - ahp
-    jump = (rows[:, words.JUMP_AHP] * gap + words.dither(machine.clock)) >> words.FRACTION_BITS
+    jump = (rows[:, words.JUMP_AHP] * gap + dither) >> words.FRACTION_BITS
     rows[:, words.I_AHP] = np.where(fired, ahp + jump, ahp)
     return np.argwhere(fired)
 
 
-def _decay(machine: Machine, rows: IntArray) -> None:
+def _decay(machine: Machine, rows: IntArray, dither: int) -> None:
     """Exponential decay of the five DPIs; while its pulse lasts, a synapse goes towards full scale instead."""
-    dither = words.dither(machine.clock)
     current = rows[:, words.I_SYN : words.I_AHP + 1]
     fraction = rows[:, words.DECAY : words.DECAY_AHP + 1]
     left = current - ((current * fraction + dither) >> words.FRACTION_BITS)

@@ -5,6 +5,8 @@ A core is one block of int32 rows, one column per neuron. `docs/emulator_specifi
 
 from __future__ import annotations
 
+SPECIFICATION_VERSION = 1  # of docs/emulator_specification.md
+
 DEFAULT_STEP_US = 100  # us; rates up to 200 Hz are within 3 % of those at 10 us where the gain is 1 nA or more (tests)
 
 V_BITS = 20  # v = word / 2^20
