@@ -62,6 +62,9 @@ class Stimulus:
             raise InvalidValue("events have another dtype", where="stimulus", used=self.events.dtype, limit=EVENT_DTYPE)
         for name, top in _column_limits(self.chip).items():
             _column(name, self.events[name], len(self.events), top)
+        if self.poisson_rates_hz.dtype != np.float64 or self.poisson_rates_hz.ndim != 1:
+            used = (str(self.poisson_rates_hz.dtype), self.poisson_rates_hz.shape)
+            raise InvalidValue("Poisson rates must be one row of float64", where="stimulus", used=used)
         self._check_poisson()
         self.events.setflags(write=False)
         self.poisson_rates_hz.setflags(write=False)

@@ -77,7 +77,10 @@ class Other:
 
     def __init__(self, python: str, script: str, load_file: Path, *options: str) -> None:
         command = [python, str(Path(__file__).with_name(script)), str(load_file), *options]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        except OSError as problem:
+            raise SystemExit(f"{python} cannot be run: {problem}") from None
         if self._process.stdin is None or self._process.stdout is None:
             raise SystemExit("no pipes to the contender")
         self._to, self._from = self._process.stdin, self._process.stdout

@@ -113,13 +113,13 @@ def test_states_whose_currents_could_add_up_too_far_are_refused(row: int, implem
     base = {0: neuron.dc + full[1], 1: neuron.dc + full[0], 2: neuron.leak + full[4], 4: neuron.leak + full[2]}
     top = words.SUM_MAX - base[row] if row in base else words.INT32_MAX
     rows[1, words.I_SYN + row, 5] = top
-    emulator.load_state({"rows": rows, "pending": [], "clock": 0})
+    emulator.load_state({**emulator.save_state(), "rows": rows, "pending": [], "clock": 0})
     emulator.run(silence(small), 0.001)
     before = emulator.state_sha256()
     if row in base:
         rows[1, words.I_SYN + row, 5] += 1
         with pytest.raises(EmulatorOverflow, match="chip 0 core 1 neuron 5"):
-            emulator.load_state({"rows": rows, "pending": [], "clock": 0})
+            emulator.load_state({**emulator.save_state(), "rows": rows, "pending": [], "clock": 0})
         assert emulator.state_sha256() == before
 
 

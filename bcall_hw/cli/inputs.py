@@ -18,9 +18,7 @@ DEFAULT_MISMATCH_CV = 0.2
 
 def refuse_overwriting(out: Path | None, *inputs: Path) -> None:
     """A result must not take the place of what it is made from."""
-    if out is not None and (
-        out == Path() or out.suffix != ".h5" or any(out.absolute() == given.absolute() for given in inputs)
-    ):
+    if out is not None and (out == Path() or out.suffix != ".h5" or any(out.resolve() == given.resolve() for given in inputs)):
         raise FileProblem("the result needs an .h5 file of its own", where="--out", used=str(out)[:200])
 
 

@@ -31,7 +31,10 @@ class Commands(TyperGroup):
             notes.print(str(problem), markup=False, highlight=False, soft_wrap=True)
             raise SystemExit(2) from None
         except KeyboardInterrupt:
-            notes.print("interrupted; the last checkpoint, if there is one, is intact: go on with --resume")
+            resumes = ctx.invoked_subcommand in ("demo", "learn", "figures")
+            notes.print(
+                "interrupted" + ("; the last checkpoint, if there is one, is intact: go on with --resume" if resumes else "")
+            )
             raise SystemExit(130) from None
 
 

@@ -126,6 +126,8 @@ def stimulus_warnings(config: ChipConfig, played: Stimulus, profile: BoardProfil
 
 
 def _stimulus(config: ChipConfig, mapped: MappedNetwork | None, path: Path, isi_base: int | None) -> Stimulus:
+    if isi_base is not None and path.suffix != ".csv":
+        raise InvalidValue("is for .csv stimuli; this one has its own unit", where="--isi-base", used=isi_base)
     if path.suffix != ".csv" or files.read_text(path).split("\n", 1)[0].replace(" ", "").strip() != _TRAINS_HEADER:
         return load_stimulus(config.chip, path, isi_base)
     if mapped is None:

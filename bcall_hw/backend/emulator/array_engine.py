@@ -86,16 +86,17 @@ class ArrayEngine:
     def run(self, stimulus: Stimulus, n_steps: int, probe: Probe | None = None, report: StepReport | None = None) -> Int32Array:
         """See `engine.Engine`; a run that is broken off leaves the board at the end of a part of it."""
         machine = self.machine
-        events = routing.input_events(stimulus, self._chips, self._dt_us, n_steps)
-        random_events = self._poisson.events(stimulus, self._chips, machine.clock, n_steps)
-        if random_events is not None:
-            events = events.merged(random_events)
+        listed = routing.input_events(stimulus, self._chips, self._dt_us, n_steps)
         cores = [(chip, core) for chip in self._chips for core in range(self._chip.geometry.cores)]
         neurons = self._chip.geometry.neurons
         at_once = _STEPS_AT_ONCE if self._noise.is_off else max(1, _NOISE_WORDS // (len(cores) * neurons))
         found = []
         for first in range(0, n_steps, at_once):
             last = min(n_steps, first + at_once)
+            events = listed.part(first, last)
+            random_events = self._poisson.events(stimulus, self._chips, machine.clock, last - first)
+            if random_events is not None:
+                events = events.merged(random_events.later(first))
             noise = self._noise.draw(cores, neurons, machine.clock, last - first)
             found.append(self._advance(machine, events, first, last, noise, probe))
             if report:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from numbers import Real
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -63,7 +64,7 @@ class Emulator:
         self._pulses = pulses
         self.dt_us, self._implementation = dt_us, implementation
         self._engine = _engine(implementation, self._chip, self._config.chips, self._profile, dt_us, pulses == "finite")
-        self._applied = False
+        self._applied, self._busy = False, Lock()
 
     @property
     def name(self) -> str:
@@ -138,10 +139,17 @@ class Emulator:
 
     def _play(self, stimulus: Stimulus, n_steps: int, probe: Probe | None, report: StepReport | None = None) -> SpikeRecording:
         engine = self._running()
+        if not isinstance(stimulus, Stimulus):
+            raise InvalidValue("run takes a Stimulus", where="emulator", used=type(stimulus).__name__)
         if stimulus.chip != self._chip:
             used, limit = stimulus.chip.name, self._chip.name
             raise InvalidValue("stimulus is for another chip", where="emulator", used=used, limit=limit)
-        found = engine.run(stimulus, n_steps, probe, report)
+        if not self._busy.acquire(blocking=False):
+            raise BackendProblem("is running already", where="emulator", fix="Open one emulator for each thread.")
+        try:
+            found = engine.run(stimulus, n_steps, probe, report)
+        finally:
+            self._busy.release()
         cores = self._chip.geometry.cores
         spikes = np.zeros(len(found), dtype=SPIKE_DTYPE)
         spikes["time_us"] = (found[:, 0].astype(np.int64) + 1) * self.dt_us
@@ -165,9 +173,14 @@ class Emulator:
         return round(steps)
 
     def save_state(self) -> dict[str, Any]:
-        """Membranes, currents, refractory counters, pulses (`rows`), spikes on their way (`pending`), steps run (`clock`)."""
+        """Everything that `load_state` needs.
+
+        Membranes, currents, refractory counters and pulses (`rows`), spikes on their way (`pending`), steps run (`clock`), and
+        which chips and time step they belong to.
+        """
         state = self._running().state()
-        return {"rows": state.rows, "pending": state.pending, "clock": state.clock}
+        board = {"chips": list(self._config.chips), "dt_us": self.dt_us}
+        return {"rows": state.rows, "pending": state.pending, "clock": state.clock} | board
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go back to a saved state.
@@ -177,7 +190,9 @@ class Emulator:
         """
         engine = self._running()
         g = self._chip.geometry
-        limits = StateLimits(self._config.chips, g.cores, g.neurons, self._chip.tags_per_core, self._pulses == "finite")
+        limits = StateLimits(
+            self._config.chips, g.cores, g.neurons, self._chip.tags_per_core, self._pulses == "finite", self.dt_us
+        )
         engine.restore(checked_state(state, limits))
 
     def state_sha256(self) -> str:

@@ -90,7 +90,7 @@ def warnings_of(lost: int, saturated: tuple[str, ...]) -> list[str]:
     """
     found, held = [], words.LEAK_MAX * words.FEMTOAMPERE * 1e6
     if lost:
-        found.append(f"{lost} SRAM entries lead to chips that are not emulated: their spikes are lost")
+        found.append(f"{lost} SRAM entries lead off the board or to chips that are not emulated: their spikes are lost")
     if saturated:
         shown = ", ".join(saturated[:3]) + (f" and {len(saturated) - 3} more" if len(saturated) > 3 else "")
         found.append(f"the leak of neurons in {shown} is held at the emulator's largest, {held:.2f} uA")
@@ -106,6 +106,7 @@ class StateLimits:
     neurons: int
     tags: int
     finite_pulses: bool
+    dt_us: int
 
 
 def checked_state(values: Mapping[str, Any], limits: StateLimits) -> State:
@@ -117,15 +118,20 @@ def checked_state(values: Mapping[str, Any], limits: StateLimits) -> State:
     fix = "Start again without it."
     try:
         rows, pending = np.asarray(values["rows"]), np.asarray(values["pending"]).reshape(-1, 3)
-        clock = operator.index(values["clock"])
+        clock, dt_us = operator.index(values["clock"]), operator.index(values["dt_us"])
+        chips = tuple(operator.index(chip) for chip in values["chips"])
     except (KeyError, TypeError, ValueError, OverflowError) as problem:
         raise InvalidValue("state is incomplete or damaged", where="emulator", used=str(problem)[:60], fix=fix) from None
+    if (chips, dt_us) != (limits.chips, limits.dt_us):
+        used, limit = f"chips {chips}, {dt_us} us", f"chips {limits.chips}, {limits.dt_us} us"
+        raise InvalidValue("state of other chips or of another time step", where="emulator", used=used, limit=limit)
     shape = (len(limits.chips) * limits.cores, words.STATE_ROWS, limits.neurons)
     if rows.shape != shape:
         raise InvalidValue("state of another board", where="emulator", used=rows.shape, limit=shape)
     whole = rows.dtype.kind in "iu" and (pending.dtype.kind in "iu" or not pending.size)
-    if not whole or rows.min() < 0 or rows.max() > words.INT32_MAX or not 0 <= clock < 2**63:
+    if not whole or rows.min() < 0 or rows.max() > words.INT32_MAX or not 0 <= clock <= words.CLOCK_MAX:
         raise InvalidValue("state is damaged", where="emulator", fix=fix)
+    pending = pending if pending.size else np.zeros((0, 3), dtype=np.int32)
     low, high = (min(limits.chips), 1, 0), (max(limits.chips) + 1, 1 << limits.cores, limits.tags)
     if np.any(pending < low) or np.any(pending >= high) or not np.all(np.isin(pending[:, 0], limits.chips)):
         raise InvalidValue("state is damaged: spikes on their way to nowhere", where="emulator", fix=fix)

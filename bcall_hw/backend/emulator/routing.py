@@ -34,7 +34,10 @@ class Listeners:
 
 
 def effective_tags(config: ChipConfig, profile: BoardProfile) -> npt.NDArray[np.uint16]:
-    """The tag that each CAM entry hears on a board, shape of `config.cam`; a dead entry has one more than the last tag."""
+    """The tag that each CAM entry hears on a board, shape of `config.cam`.
+
+    One more than the last tag stands for what no event has: of dead entries, and of tags that only stuck bits can make.
+    """
     # 16-bit keys: numpy sorts them by radix.
     tag = config.cam["source_core"] * np.uint16(config.chip.geometry.neurons) + config.cam["source_neuron"]
     index = {chip: k for k, chip in enumerate(config.chips)}
@@ -45,7 +48,7 @@ def effective_tags(config: ChipConfig, profile: BoardProfile) -> npt.NDArray[np.
     for chip, *at in profile.dead_cam:
         if chip in index:
             tag[(index[chip], *at)] = config.chip.tags_per_core
-    return np.asarray(tag, dtype=np.uint16)
+    return np.minimum(tag, config.chip.tags_per_core).astype(np.uint16)
 
 
 def listeners(
@@ -137,6 +140,15 @@ class InputEvents:
     chip: Int32Array
     core_mask: Int32Array
     tag: Int32Array
+
+    def part(self, first: int, last: int) -> InputEvents:
+        """Those of steps first to last - 1."""
+        here = slice(*np.searchsorted(self.step, [first, last]))
+        return InputEvents(self.step[here], self.chip[here], self.core_mask[here], self.tag[here])
+
+    def later(self, steps: int) -> InputEvents:
+        """The same, so many steps later."""
+        return InputEvents((self.step + steps).astype(np.int32), self.chip, self.core_mask, self.tag)
 
     def merged(self, other: InputEvents) -> InputEvents:
         """Both, by step."""

@@ -20,6 +20,7 @@ FRACTION_BITS = 24  # decay and jump fractions
 ONE = 1 << FRACTION_BITS
 FEMTOAMPERE = 1e-15
 INT32_MAX = 2**31 - 1
+CLOCK_MAX = 2**62  # a run of any length stays within 64 bits
 #: Largest sum of a neuron's exciting, or of its draining currents (fA): with feedback and noise it stays within 32 bits.
 SUM_MAX = 2**31 - 2**28 - 1
 LEAK_MAX = 2**30  # a larger leak is held here (fA)
