@@ -50,6 +50,8 @@ class ChipConfig:
 
     def __post_init__(self) -> None:
         g, n_chips = self.chip.geometry, len(self.chips)
+        if not all(type(chip) is int for chip in self.chips):
+            raise InvalidValue("chip ids are whole numbers", where="ChipConfig", used=self.chips)
         if not n_chips or sorted(set(self.chips)) != list(self.chips) or not 0 <= self.chips[0] <= self.chips[-1] < g.chips:
             allowed = f"0 to {g.chips - 1}, ascending"
             raise InvalidValue("chip ids are wrong", where="ChipConfig", used=self.chips, limit=allowed)
@@ -230,6 +232,12 @@ class ChipConfig:
 
 
 def _write(array: npt.NDArray[Any], kind: str, chip: ChipModel, chip_index: IntArray, fields: dict[str, IntArray]) -> None:
+    of_neuron = chip.cam.entries if kind == "cam" else chip.sram.entries
+    tops = {"core": chip.geometry.cores, "neuron": chip.geometry.neurons, "entry": of_neuron}
+    for name, top in tops.items():  # fields can be wider than the chip
+        if name in fields and int(fields[name].max(initial=0)) >= top:
+            used = int(fields[name].max())
+            raise FieldOverflow(f"no such {name} on this chip", where=f"{kind} word", used=used, limit=top - 1)
     if kind == "tau2":
         array[chip_index, fields["core"], fields["neuron"]] = fields["chosen"].astype(bool)
         return

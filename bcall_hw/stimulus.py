@@ -54,6 +54,9 @@ class Stimulus:
     poisson_core_mask: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("isi_base", "poisson_chip", "poisson_core_mask"):
+            if type(getattr(self, name)) is not int:
+                raise StimulusProblem("is no whole number", where=f"stimulus {name}", used=repr(getattr(self, name)))
         limits = self.chip.stimulus
         if len(self.events) > limits.max_events:
             raise _too_long(self.chip, len(self.events))

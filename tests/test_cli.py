@@ -93,6 +93,20 @@ def test_many_boards_profiles_and_the_reference(run: Run, tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("network_file")
+def test_results_never_replace_what_they_are_made_from(run: Run, tmp_path: Path) -> None:
+    """By its own name, through another way to it, or by the name that one of many boards would get."""
+    assert run("map", "net.json", "--out", "x-seed1.h5").returncode == 0
+    (tmp_path / "s.csv").write_text("time_us,chip,core_mask,tag\n0,0,15,300\n")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link.h5").symlink_to(tmp_path / "x-seed1.h5")
+    before = (tmp_path / "x-seed1.h5").read_bytes()
+    for out in (["x.h5", "--boards", "2"], ["sub/../x-seed1.h5"], ["link.h5"]):
+        done = run("emulate", "x-seed1.h5", "--stimulus", "s.csv", "--duration-s", "0.01", "--out", *out)
+        assert done.returncode == 2
+        assert (tmp_path / "x-seed1.h5").read_bytes() == before
+
+
+@pytest.mark.usefixtures("network_file")
 def test_tables_name_the_biases(run: Run) -> None:
     done = run("map", "net.json", env=os.environ | {"COLUMNS": "160"})
     assert done.returncode == 0

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tomlkit
-from emulator_helpers import Board, random_board, random_stimulus, silence, small_chip, started, target
+from emulator_helpers import Board, events, random_board, random_stimulus, silence, small_chip, started, target
 
 from bcall_hw.backend.emulator import array_engine, step_numba
 from bcall_hw.backend.emulator.boards import run_boards
 from bcall_hw.backend.emulator.profile import BoardProfile
 from bcall_hw.chip_model import ChipModel, load_chip
-from bcall_hw.errors import CorruptFile, InvalidValue
+from bcall_hw.errors import BackendProblem, CorruptFile, InvalidValue
 
 NOISY = BoardProfile(seed=2, mismatch_cv=0.2, noise_a=4e-12)
 
@@ -133,3 +133,42 @@ def test_one_board_that_fails_does_not_harm_the_others(small: ChipModel) -> None
 def test_a_clock_that_no_time_step_fits_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CorruptFile, match="ticks in 10 us"):
         _chip(tmp_path, 16, 1.04e6)
+
+
+def test_tags_that_no_event_can_have_are_heard_by_nobody(tmp_path: Path) -> None:
+    """On a chip whose number of tags is no power of two, registers and stuck bits can name tags beyond the last."""
+    chip = _chip(tmp_path, 10)
+    board = Board((0,), chip)
+    board.neurons(0, target(synapses={"AMPA": (0.01, 1e-10)}))
+    board.listen(0, 1, 0, 25, "AMPA")
+    board.cam[0, 0, 2, 0] = (3, 255, 3)
+    profile = BoardProfile(stuck_tag_bits=((0, 0, 1, 0, 5, 1),))
+    boards = [started(board.config(), profile=profile, implementation=i) for i in ("numba", "numpy", "reference")]
+    rows = [(1000.0 * k, 0, 3, 4 * k) for k in range(9)]
+    stimulus = events(rows, chip)
+    assert len({(b.run(stimulus, 0.01).sha256, b.state_sha256()) for b in boards}) == 1
+
+
+def test_a_state_knows_its_chips_and_its_time_step(small: ChipModel) -> None:
+    here, there, fine = (
+        started(Board(chips, small).config(), dt_us=dt_us) for chips, dt_us in (((0,), 100), ((1,), 100), ((0,), 10))
+    )
+    for other in (there, fine):
+        with pytest.raises(InvalidValue, match="other chips or of another time step"):
+            other.load_state(here.save_state())
+    with pytest.raises(InvalidValue, match="damaged"):
+        here.load_state({**here.save_state(), "clock": 2**62 + 1})
+    here.load_state({**here.save_state(), "clock": 2**62})
+    here.run(silence(small), 0.01)
+
+
+def test_one_board_runs_once_at_a_time(small: ChipModel) -> None:
+    board = started(Board((0,), small).config())
+
+    def again(done: int, total: int) -> None:
+        del done, total
+        board.run(silence(small), 0.001)
+
+    with pytest.raises(BackendProblem, match="running already"):
+        board.run(silence(small), 0.01, again)
+    board.run(silence(small), 0.01)

@@ -421,3 +421,17 @@ def test_csv_that_is_no_text(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(CorruptFile, match=r"play.csv"):
         load_stimulus(CHIP, path)
+
+
+@pytest.mark.parametrize("rates", [np.full(4, 50.0, dtype=np.float32), np.full((2, 2), 50.0), np.full(4, 50)])
+def test_poisson_rates_are_one_row_of_float64(rates: np.ndarray) -> None:
+    """Other types round to other steps of the register."""
+    with pytest.raises(InvalidValue, match="float64"):
+        Stimulus(CHIP, poisson_rates_hz=rates, poisson_core_mask=1)
+
+
+@pytest.mark.parametrize("field", ["poisson_core_mask", "poisson_chip", "isi_base"])
+@pytest.mark.parametrize("value", [1.0, 1.5, True, "1", None])
+def test_registers_of_the_stimulus_are_whole_numbers(field: str, value: object) -> None:
+    with pytest.raises(StimulusProblem, match="whole number"):
+        Stimulus(CHIP, **{field: value})  # type: ignore[arg-type]

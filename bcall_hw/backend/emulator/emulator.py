@@ -60,6 +60,8 @@ class Emulator:
             raise InvalidValue("no such implementation", where="emulator", used=implementation, limit=limit)
         if pulses not in ("ideal", "finite"):
             raise InvalidValue("no such pulse model", where="emulator", used=pulses, limit="ideal or finite")
+        if not isinstance(chips, tuple | list):
+            raise InvalidValue("chips are given as ids, e.g. (0, 1)", where="emulator", used=chips)
         self._config = ChipConfig.after_opening(self._chip, chips)
         self._pulses = pulses
         self.dt_us, self._implementation = dt_us, implementation

@@ -48,7 +48,7 @@ def effective_tags(config: ChipConfig, profile: BoardProfile) -> npt.NDArray[np.
     for chip, *at in profile.dead_cam:
         if chip in index:
             tag[(index[chip], *at)] = config.chip.tags_per_core
-    return np.minimum(tag, config.chip.tags_per_core).astype(np.uint16)
+    return np.asarray(np.minimum(tag, config.chip.tags_per_core), dtype=np.uint16)
 
 
 def listeners(
