@@ -28,6 +28,7 @@ def _kernel(neurons: int) -> Callable[..., Any]:
     """The kernel for cores of `neurons` neurons."""
     n_all = neurons
     v_row, refractory_row, ahp_row, syn_row = (r * n_all for r in (words.V, words.REFRACTORY, words.I_AHP, words.I_SYN))
+    # Synaptic currents: excitatory, gated, shunting, subtractive.
     e_row, g_row, s_row, b_row = (syn_row + k * n_all for k in range(4))
     spike_row, steps_row, leak_row = words.V_SPIKE * n_all, words.REFRACTORY_STEPS * n_all, words.LEAK * n_all
     dc_row, full_row, decay_row, pulse_row = (r * n_all for r in (words.DC, words.FULL, words.DECAY, words.PULSE))
