@@ -241,7 +241,7 @@ def advance(
     queues = np.zeros((2, max(1, len(routes.events), len(machine.pending)), 3), dtype=np.int32)
     n_pending = len(machine.pending)
     queues[machine.clock & 1, :n_pending] = machine.pending
-    out = np.zeros((cores * neurons + _SPIKES_AT_ONCE, 3), dtype=np.int32)
+    out = np.empty((cores * neurons + _SPIKES_AT_ONCE, 3), dtype=np.int32)
     found, step = [np.zeros((0, 3), dtype=np.int32)], first
     state, clock = machine.rows.copy(), machine.clock
     blocks = state.reshape(cores, rows * neurons)
