@@ -15,11 +15,13 @@ import json
 import os
 import platform
 import statistics
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from bcall_hw.errors import BcallError
+from benchmarks import c_reference
 from benchmarks.board_load import Load, make_load, write_load
 from benchmarks.contenders import INTEGER, Contender, Other, Ours
 
@@ -81,11 +83,7 @@ def _contender(name: str, load: Load, arguments: argparse.Namespace, file: Path)
 
 
 def _about_c(names: list[str]) -> dict[str, Any]:
-    if "c" not in names:
-        return {}
-    from benchmarks import c_reference
-
-    return {"c": {"compiler": c_reference.version()}}
+    return {"c": {"compiler": c_reference.version()}} if "c" in names else {}
 
 
 def _machine() -> str:
@@ -107,11 +105,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sim-s", type=float, default=0.3)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--against", default="numpy,c", help="contenders with commas between; numba always runs")
+    parser.add_argument("--against", help="contenders with commas between, numpy,c if not given; numba always runs")
     parser.add_argument("--brian2-python", default=os.environ.get("BCALL_BRIAN2_PYTHON", ""))
     parser.add_argument("--dynapsim-python", default=os.environ.get("BCALL_DYNAPSIM_PYTHON", ""))
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    if arguments.against is None:
+        arguments.against = "numpy,c"
+        if c_reference.compiler() is None:
+            arguments.against = "numpy"
+            print("no C compiler (cc, gcc or clang) on PATH: the C yardstick is left out", file=sys.stderr)
     if arguments.rounds < 1:
         raise SystemExit("limits: at least one round")
     try:

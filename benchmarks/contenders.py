@@ -9,10 +9,12 @@ import time
 from pathlib import Path
 from typing import Any, Protocol
 
+from bcall_hw.backend.emulator import step_numba, step_numpy
 from bcall_hw.backend.emulator.array_engine import ArrayEngine
 from bcall_hw.backend.emulator.engine import Engine
 from bcall_hw.backend.emulator.machine import StepFunction
 from bcall_hw.backend.emulator.reference_engine import ReferenceEngine
+from benchmarks import c_reference
 from benchmarks.board_load import Load
 
 INTEGER = ("numba", "numpy", "c", "reference")
@@ -63,13 +65,7 @@ class Ours:
 
 
 def _step_function(name: str) -> StepFunction:
-    if name == "c":
-        from benchmarks import c_reference
-
-        return c_reference.advance
-    from bcall_hw.backend.emulator import step_numba, step_numpy
-
-    return {"numba": step_numba.advance, "numpy": step_numpy.advance}[name]
+    return {"numba": step_numba.advance, "numpy": step_numpy.advance, "c": c_reference.advance}[name]
 
 
 class Other:
