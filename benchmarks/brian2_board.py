@@ -20,14 +20,13 @@ tables and words; where several events reach a synapse circuit in one step, each
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import brian2
 import numpy as np
+from rounds import answer
 
 FLAGS = {
     "plain": ["-w", "-O3", "-ffast-math", "-fno-finite-math-only", "-march=native", "-std=c++11"],  # brian2's own
@@ -164,13 +163,7 @@ def main() -> None:
             "spikes": int(monitor.num_spikes), "version": brian2.__version__, "flags": " ".join(FLAGS[arguments.writing]),
             "writing": arguments.writing,
         }  # fmt: skip
-        if arguments.rounds is not None:
-            rounds = [run() for _ in range(arguments.rounds)]
-            print(json.dumps({name: [r[name] for r in rounds] for name in ("seconds", "wall_seconds")} | about))
-            return
-        print(json.dumps({"ready": True} | about), flush=True)
-        for _ in sys.stdin:
-            print(json.dumps(run() | about), flush=True)
+        answer(run, about, arguments.rounds)
 
 
 if __name__ == "__main__":

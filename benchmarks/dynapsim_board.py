@@ -22,16 +22,15 @@ constant that jax removes. As an argument it is multiplied in every step, which 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
-import sys
 import time
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rounds import answer
 
 WEIGHT_A = 2.5e-10  # the current of one event, `Iscale`: gives some 30 Hz
 MISMATCH = 0.2
@@ -82,13 +81,7 @@ def main() -> None:
         "version": rockpool.__version__, "jax": jax.__version__,
         "writing": f"DynapSim, one synapse type, counts as input, float32, threads: {arguments.threads}",
     }  # fmt: skip
-    if arguments.rounds is not None:
-        rounds = [run() for _ in range(arguments.rounds)]
-        print(json.dumps({name: [r[name] for r in rounds] for name in ("seconds", "wall_seconds")} | about))
-        return
-    print(json.dumps({"ready": True} | about), flush=True)
-    for _ in sys.stdin:
-        print(json.dumps(run() | about), flush=True)
+    answer(run, about, arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def emulate_boards(
             recording = board.run(played, duration_s, steps if len(profiles) == 1 else alive)
             found = _figures_of(recording, mapped) | {"state_sha256": board.state_sha256()}
             warnings = board.warnings + _defect_warnings(profile, config, mapped) + stimulus_warnings(config, played, profile)
-            return recording, found | {"warnings": warnings}
+            return recording, found | {"warnings": warnings, "board": board.describe()}
 
         return run
 
@@ -63,7 +63,7 @@ def emulate_boards(
 
     jobs = [job(profile) for profile in profiles]
     found = [jobs[0](steps)] if len(jobs) == 1 else in_threads(jobs, threads, report)
-    first = Emulator(config.chip, config.chips, profiles[0], **options).describe()
+    first, *_ = [one.pop("board") for _, one in found]
     result: dict[str, Any] = {
         "backend": first["backend"], "specification": first["specification"], "dt_us": first["dt_us"],
         "pulses": first["pulses"], "profile": first["profile"], "duration_s": duration_s,

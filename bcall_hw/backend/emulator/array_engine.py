@@ -64,7 +64,9 @@ class ArrayEngine:
         listeners = machine.listeners if machine and same_cam else self._listeners(config)
         same_sram = old is not None and config.sram is old.sram
         routes = machine.destinations if machine and same_sram else routing.destinations(config)
-        entries = machine.entries if machine and same_analog and same_cam else parameters.entry_words(listeners, self._finite)
+        entries = (
+            machine.entries if machine and same_analog and same_cam else parameters.entry_words(listeners, self._finite, config)
+        )
         if machine and same_analog:
             rows = machine.rows
         else:
@@ -117,5 +119,4 @@ class ArrayEngine:
         rows[:, : words.STATE_ROWS] = state.rows
         check_sums(rows, machine.config)
         pending[:, 0] = np.searchsorted(self._chips, pending[:, 0])
-        machine.rows = rows
-        machine.pending, machine.clock = pending, state.clock
+        machine.commit(rows, pending, state.clock)

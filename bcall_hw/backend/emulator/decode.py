@@ -51,8 +51,12 @@ class CoreParameters:
         """Which cores gate their NMDA currents."""
         return np.asarray((self.tables[:, 2] != 1 << words.GAIN_BITS).any(axis=1), dtype=np.uint8)
 
-    def entry_words(self, listeners: Listeners, finite_pulses: bool) -> Int32Array:
-        """What each CAM entry adds, shape of `listeners.cells`; of no length where all entries of a cell add the same."""
+    def entry_words(self, listeners: Listeners, finite_pulses: bool, config: ChipConfig) -> Int32Array:
+        """What each CAM entry adds, shape of `listeners.cells`; of no length where all entries of a cell add the same.
+
+        Raises:
+            EmulatorOverflow: a pulse longer than its word.
+        """
         if listeners.factors is None:
             return np.zeros((len(self.rows), 0), dtype=np.int32)
         nominal = self.rows[:, words.EVENT : words.EVENT + 4].reshape(len(self.rows), -1)
@@ -60,7 +64,8 @@ class CoreParameters:
         too_long = np.argwhere(scaled > words.INT32_MAX)
         if too_long.size:  # only pulses can: a jump is at most one
             core, index = (int(i) for i in too_long[0])
-            where = f"core index {core} neuron {int(listeners.cells[core, index]) % self.rows.shape[2]}: pulse in steps"
+            neuron = int(listeners.cells[core, index]) % self.rows.shape[2]
+            where = f"{core_name(config, core)} neuron {neuron}: pulse of a CAM entry in steps"
             raise EmulatorOverflow("does not fit its word", where=where, used=scaled[core, index], limit=words.INT32_MAX)
         held = np.maximum(1, scaled) if finite_pulses else np.minimum(words.ONE, scaled)
         return np.asarray(held, dtype=np.int32)
@@ -104,10 +109,15 @@ def check_sums(rows: Int32Array, config: ChipConfig) -> None:
         too_large = np.argwhere(total > words.SUM_MAX)
         if too_large.size:
             core, neuron = (int(i) for i in too_large[0])
-            cores = config.chip.geometry.cores
-            where = f"chip {config.chips[core // cores]} core {core % cores} neuron {neuron}: {what}"
+            where = f"{core_name(config, core)} neuron {neuron}: {what}"
             used, fix = int(total[core, neuron]), "Lower a gain or a weight, or let large currents decay before."
             raise EmulatorOverflow("add up beyond the words (fA)", where=where, used=used, limit=words.SUM_MAX, fix=fix)
+
+
+def core_name(config: ChipConfig, core: int) -> str:
+    """An emulated core by its index, in words."""
+    chip, number = divmod(core, config.chip.geometry.cores)
+    return f"chip {config.chips[chip]} core {number}"
 
 
 class _Decoder:
@@ -127,7 +137,7 @@ class _Decoder:
             bias = self.chip.biases[int(low[0, 1])].name
             raise BackendProblem(
                 "the current of a bias with the low range bit is not known",
-                where=f"{self.core_name(int(low[0, 0]))}, {bias}",
+                where=f"{core_name(self.config, int(low[0, 0]))}, {bias}",
                 fix="Set its range bit to high.",
             )
         table = self.chip.current_a[codes["coarse"], codes["fine"]]
@@ -139,10 +149,6 @@ class _Decoder:
         for chip, core, neuron in dead_neurons:
             if chip in config.chips:
                 self.dead[config.chips.index(chip) * g.cores + core, neuron] = True
-
-    def core_name(self, core: int) -> str:
-        cores = self.chip.geometry.cores
-        return f"chip {self.config.chips[core // cores]} core {core % cores}"
 
     def bias(self, role: str) -> FloatArray:
         """Current of a bias with mismatch, shape (cores, neurons)."""
@@ -158,12 +164,12 @@ class _Decoder:
         if too_large.size:
             core, neuron = (int(i) for i in too_large[0])
             used = f"{value[core, neuron]:.4g}"
-            where = f"{self.core_name(core)} neuron {neuron}: {what}"
+            where = f"{core_name(self.config, core)} neuron {neuron}: {what}"
             raise EmulatorOverflow("does not fit its word", where=where, used=used, limit=words.INT32_MAX)
         lost = np.argwhere((np.abs(rounded - value) >= error * value) & (value > 0) & needed)
         if lost.size:
             core, neuron = (int(i) for i in lost[0])
-            where = f"{self.core_name(core)} neuron {neuron}: {what}"
+            where = f"{core_name(self.config, core)} neuron {neuron}: {what}"
             used, fix = f"{value[core, neuron]:.2g} units", "Choose another time step or bias."
             raise BackendProblem("is too small for its word", where=where, used=used, fix=fix)
         self.rows[:, row] = rounded.astype(np.int32)
@@ -175,14 +181,19 @@ class _Decoder:
         leak_fa = leak / words.FEMTOAMPERE
         too_large = (np.rint(leak_fa) > words.LEAK_MAX) & ~self.dead
         self.put(words.LEAK, np.where(too_large | self.dead, words.LEAK_MAX, leak_fa), "leak")
-        saturated = tuple(self.core_name(int(core)) for core in np.flatnonzero(too_large.any(axis=1)))
+        saturated = tuple(core_name(self.config, int(core)) for core in np.flatnonzero(too_large.any(axis=1)))
         dc_fa = np.where(self.dead, 0.0, self.bias("dc") / words.FEMTOAMPERE)
         self.put(words.DC, dc_fa, "constant input current (fA)")
         v_spike = portable_math.log(constants.spike_threshold_a.value / constants.leak_current_a.value)
         spread = self.factors["spike_threshold"][list(self.config.chips)].reshape(self.cores, self.neurons)
         v_spike_words = np.rint((v_spike + _log(spread)) * 2**words.V_BITS)
-        if np.any((v_spike_words >= words.V_LIMIT) | (v_spike_words <= 0)):
-            raise EmulatorOverflow("spike threshold outside the tables' range", where="soma", limit=f"0 < v < {words.V_RANGE}")
+        outside = np.argwhere((v_spike_words >= words.V_LIMIT) | (v_spike_words <= 0))
+        if outside.size:
+            core, neuron = (int(i) for i in outside[0])
+            where, used = f"{core_name(self.config, core)} neuron {neuron}", v_spike_words[core, neuron] / 2**words.V_BITS
+            raise EmulatorOverflow(
+                "spike threshold outside the tables", where=where, used=used, limit=f"0 < v < {words.V_RANGE}"
+            )
         self.put(words.V_SPIKE, v_spike_words, "spike threshold")
         refractory_s = circuits.switching_charge_c(chip, chip.capacitances_f.refractory) / self.bias("refractory")
         self.put(words.REFRACTORY_STEPS, refractory_s / self.dt_s, "refractory period in steps")
@@ -226,7 +237,7 @@ class _Decoder:
         off = np.argwhere((np.abs(np.rint(steps) - steps) >= 0.05 * steps) & needed)
         if off.size:
             core, neuron = (int(i) for i in off[0])
-            where = f"{self.core_name(core)} neuron {neuron}: pulse width"
+            where = f"{core_name(self.config, core)} neuron {neuron}: pulse width"
             width, whole = float(steps[core, neuron]), round(float(steps[core, neuron]))
             used = f"{width * self.dt_s:.3g} s = {width:.2f} steps; {whole} would change it by {abs(whole / width - 1):.0%}"
             fix = "A width of ten steps or more always fits. Take a longer one, a shorter time step, or ideal pulses."

@@ -64,7 +64,9 @@ class BoardProfile(Record):
 
     def _log_normal(self, stream: str, cv: float, shape: tuple[int, ...]) -> FloatArray:
         """Median 1: exp(sigma * z), sigma^2 = ln(1 + CV^2), z near normal in steps of 1/256."""
-        sigma = float(np.sqrt(portable_math.log(1.0 + cv * cv))) if cv else 0.0
+        if not cv:
+            return np.ones(shape)
+        sigma = float(np.sqrt(portable_math.log(1.0 + cv * cv)))
         z256 = random_bits.standard_normal_256(self.seed, stream, int(np.prod(shape))).reshape(shape)
         steps, index = np.unique(z256, return_inverse=True)
         return portable_math.exp(sigma * (steps / 256.0))[index.reshape(shape)]
