@@ -9,10 +9,11 @@ import numpy as np
 from pydantic import Field
 
 from bcall_hw import files
-from bcall_hw.chip_model import BiasCode, ChipModel
+from bcall_hw.chip_model import BiasCode, ChipModel, SynapseType
 from bcall_hw.errors import CurrentOutOfRange, FileProblem, ForeignFile
 from bcall_hw.records import Record, data_folder
 
+Id = Annotated[int, Field(ge=0)]
 Circuit = Literal["soma", "AMPA", "NMDA", "GABA_A", "GABA_B", "AHP", "pulse", "refractory"]
 
 
@@ -23,6 +24,7 @@ class Calibration(Record):
         kind: nominal (nothing measured) or measured.
         board: serial number of the board, or "nominal".
         capacitance_scale: measured / nominal capacitance of each circuit.
+        synapse_gains: (chip, core, neuron, synapse type, measured / nominal current of an event); 1 where none is given.
     """
 
     format: Literal["bcall_hw/calibration"] = "bcall_hw/calibration"
@@ -33,6 +35,7 @@ class Calibration(Record):
     date: str
     note: str = ""
     capacitance_scale: dict[Circuit, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    synapse_gains: tuple[tuple[Id, Id, Id, SynapseType, Annotated[float, Field(gt=0)]], ...] = ()
 
     def capacitance_f(self, chip: ChipModel, circuit: Circuit) -> float:
         """Capacitance of a circuit on this board (F)."""

@@ -50,11 +50,7 @@ class ChipConfig:
 
     def __post_init__(self) -> None:
         g, n_chips = self.chip.geometry, len(self.chips)
-        if not all(type(chip) is int for chip in self.chips):
-            raise InvalidValue("chip ids are whole numbers", where="ChipConfig", used=self.chips)
-        if not n_chips or sorted(set(self.chips)) != list(self.chips) or not 0 <= self.chips[0] <= self.chips[-1] < g.chips:
-            allowed = f"0 to {g.chips - 1}, ascending"
-            raise InvalidValue("chip ids are wrong", where="ChipConfig", used=self.chips, limit=allowed)
+        self.check_chips(self.chip, self.chips)
         core = (n_chips, g.cores)
         expected = {
             "cam": ((*core, g.neurons, self.chip.cam.entries), CAM_DTYPE),
@@ -70,6 +66,20 @@ class ChipConfig:
                     "register array has the wrong shape or type", where=f"ChipConfig.{name}", used=used, limit=limit
                 )
             array.setflags(write=False)
+
+    @staticmethod
+    def check_chips(chip: ChipModel, chips: tuple[int, ...]) -> None:
+        """Refuse ids that are no chips of the board, or not ascending.
+
+        Raises:
+            InvalidValue: with the ids.
+        """
+        top = chip.geometry.chips
+        if not all(type(number) is int for number in chips):
+            raise InvalidValue("chip ids are whole numbers", where="ChipConfig", used=chips)
+        if not chips or sorted(set(chips)) != list(chips) or not 0 <= chips[0] <= chips[-1] < top:
+            allowed = f"0 to {top - 1}, ascending"
+            raise InvalidValue("chip ids are wrong", where="ChipConfig", used=chips, limit=allowed)
 
     @classmethod
     def after_opening(cls, chip: ChipModel, chips: Sequence[int] = (0,)) -> ChipConfig:

@@ -30,6 +30,8 @@ DEFAULT_CHIP = "dynapse1"
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
 Code = Annotated[int, Field(ge=0)]
+#: The four synapse circuits of a neuron that every chip of this family has.
+SynapseType = Literal["AMPA", "NMDA", "GABA_A", "GABA_B"]
 
 
 class Geometry(Record):

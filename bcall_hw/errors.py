@@ -102,6 +102,10 @@ class BiasConflict(MappingViolation):
     """Neurons with different targets share the biases of one core."""
 
 
+class DefectInTheWay(MappingViolation):
+    """A neuron or CAM entry that is needed, and cannot be replaced by another, does not work on this board."""
+
+
 class SourcesExceeded(MappingViolation):
     """More FPGA sources than the board has."""
 
@@ -124,10 +128,18 @@ class NetworkDoesNotFit(BcallError):
 
     def __init__(self, violations: Sequence[BcallError], subject: str = "network") -> None:
         self.violations = tuple(violations)
-        shown = [f"  - {v}" for v in self.violations[:20]]
+        shown = [f"  - {v}" for v in self.some(20)]
         if len(self.violations) > 20:
             shown.append(f"  - ... and {len(self.violations) - 20} more")
         super().__init__(f"{subject} breaks {len(self.violations)} rule(s) of the chip:\n" + "\n".join(shown))
+
+    def some(self, count: int) -> list[BcallError]:
+        """So many of the violations, in order, and of every kind some."""
+        kinds: dict[type[BcallError], list[int]] = {}
+        for index, violation in enumerate(self.violations):
+            kinds.setdefault(type(violation), []).append(index)
+        turns = [(turn, index) for indices in kinds.values() for turn, index in enumerate(indices)]
+        return [self.violations[index] for index in sorted(index for _, index in sorted(turns)[:count])]
 
     def as_dict(self) -> dict[str, Any]:
         """The error and all its violations as plain values."""

@@ -15,9 +15,9 @@ from tomlkit.exceptions import TOMLKitError
 
 from bcall_hw import circuits, files, portable_math
 from bcall_hw.calibration import Calibration, Circuit, current_range_a, nearest_code
-from bcall_hw.chip_model import BiasCode, ChipModel
+from bcall_hw.chip_model import BiasCode, ChipModel, SynapseType
 from bcall_hw.errors import BcallError, CorruptFile, CurrentOutOfRange, ForeignFile, UnknownName
-from bcall_hw.network import NeuronParameters, SynapseParameters, SynapseType
+from bcall_hw.network import NeuronParameters, SynapseParameters
 from bcall_hw.records import Record, data_folder
 
 Law = Literal["time_constant", "duration", "current"]
@@ -56,6 +56,24 @@ class Roles(Record):
     inhibition: SynapseType
 
 
+class RelayMapping(Record):
+    """A neuron that fires once for each spike that it hears, so that it can stand for a group of sources.
+
+    Attributes:
+        synapse: synapse type of its inputs.
+        multiplicity: CAM entries of each input.
+        delay_s: from an input spike to its own (s), as the emulator shows it without mismatch.
+        apart_s: spikes nearer to each other than this count once (s).
+        neuron: its parameters.
+    """
+
+    synapse: SynapseType
+    multiplicity: Annotated[int, Field(gt=0)]
+    delay_s: Annotated[float, Field(gt=0)]
+    apart_s: Annotated[float, Field(gt=0)]
+    neuron: NeuronParameters
+
+
 class Mapping(Record):
     """A mapping file. Load one with `load_mapping`."""
 
@@ -67,6 +85,7 @@ class Mapping(Record):
     adaptation: AdaptationMapping
     idle: dict[str, BiasCode]
     roles: Roles
+    relay: RelayMapping
 
 
 def load_mapping(chip: ChipModel, name: str = "") -> Mapping:

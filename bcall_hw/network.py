@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import tomlkit
 from pydantic import Field
 
 from bcall_hw import files, random_bits
 from bcall_hw.arrays import IntArray
+from bcall_hw.chip_model import SynapseType
 from bcall_hw.errors import EmptyNetwork, ForeignFile, InvalidValue, UnknownName
 from bcall_hw.records import Record
 
@@ -25,8 +27,6 @@ Count = Annotated[int, Field(gt=0, le=2**31 - 1, strict=True)]
 Index = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)]
 Seed = Annotated[int, Field(ge=0, le=random_bits.MAX_SEED, strict=True)]
 Name = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")]
-
-SynapseType = Literal["AMPA", "NMDA", "GABA_A", "GABA_B"]
 
 
 class SynapseParameters(Record):
@@ -77,11 +77,13 @@ class Input(Record):
     Attributes:
         size: number of sources.
         tags: wire tags (virtual core * neurons per core + neuron) if they must be certain ones; else the mapper chooses.
+        poisson: driven by the board's Poisson generators, which all reach the same cores of one chip; else by the list.
     """
 
     name: Name
     size: Count
     tags: tuple[Index, ...] | None = None
+    poisson: bool = False
 
 
 class Population(Record):
@@ -282,8 +284,19 @@ def _draw_fan_in(rule: RandomFanIn, name: str, n_source: int, n_target: int, whe
     if rule.fan_in > candidates.size:
         raise InvalidValue("fan-in exceeds the candidates", where=where, used=rule.fan_in, limit=int(candidates.size))
     draws = random_bits.raw_bits(rule.seed, f"fan-in/{name}", n_target * candidates.size).reshape(n_target, -1)
-    chosen = np.sort(np.argsort(draws, axis=1, kind="stable")[:, : rule.fan_in], axis=1)
+    chosen = _smallest(draws, rule.fan_in)
     return candidates[chosen].ravel(), np.repeat(np.arange(n_target), rule.fan_in)
+
+
+def _smallest(draws: npt.NDArray[np.uint64], count: int) -> IntArray:
+    """Columns of the `count` smallest numbers of each row, ascending; of equal numbers the first ones."""
+    if count == draws.shape[1]:
+        return np.tile(np.arange(count), (len(draws), 1))
+    last = np.partition(draws, count - 1, axis=1)[:, count - 1 : count]
+    chosen = draws <= last
+    if int(chosen.sum()) != count * len(draws):  # a tie at the limit, once in 2^40 draws
+        return np.sort(np.argsort(draws, axis=1, kind="stable")[:, :count], axis=1)
+    return np.nonzero(chosen)[1].reshape(-1, count)
 
 
 def _check_pairs(source: IntArray, target: IntArray, n_source: int, n_target: int, where: str) -> None:

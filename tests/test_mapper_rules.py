@@ -139,13 +139,13 @@ def test_more_fpga_sources_than_the_board_has() -> None:
 def test_the_1024th_source_of_a_core_is_refused() -> None:
     listed = pairs(*((s, s % 256) for s in range(1024)))
     net = network(Input(name="x", size=1024), population("p", 256, at(0, 3)), link("c", "x", "p", listed))
-    only(net, TagsExhausted, "input 'x' source 1023", "chip 0 core 3", "limit 1023")
+    only(net, TagsExhausted, "chip 0 core 3", "got 1024", "limit 1023", "x 1024")
 
 
 def test_a_neuron_among_the_sources_of_a_full_core() -> None:
     listed = pairs(*((s, s % 200) for s in range(1023)))
     parts = (Input(name="x", size=1023), population("p", 200, at(0, 3, 1)), link("c", "x", "p", listed))
-    only(network(*parts, link("r", "p", "p", pairs((0, 199)))), TagsExhausted, "input 'x' source 1022", "chip 0 core 3")
+    only(network(*parts, link("r", "p", "p", pairs((0, 199)))), TagsExhausted, "chip 0 core 3", "x 1023, p 1")
 
 
 # Places --------------------------------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ def test_a_kind_fills_the_rest_of_its_cores_first() -> None:
 
 def test_overlapping_wishes_name_the_population_that_is_there() -> None:
     net = network(population("a", 10, at(0, 1, 0)), population("b", 10, at(0, 1, 20)), population("c", 10, at(0, 1, 5)))
-    only(net, PlacementFull, "population 'c'", "overlaps", "population 'a'", "(0, 1)")
+    only(net, PlacementFull, "population 'c'", "overlaps", "population 'a'", "chip 0 core 1")
 
 
 def test_two_overlapping_wishes() -> None:
@@ -203,7 +203,7 @@ def test_adjacent_wishes_are_allowed() -> None:
 
 def test_wished_places_with_different_biases() -> None:
     net = network(population("a", 10, at(0, 1, 0)), population("b", 10, at(0, 1, 20), neuron(0.05)))
-    only(net, BiasConflict, "population 'b'", "'a'", "(0, 1)", "parameters")
+    only(net, BiasConflict, "population 'b'", "'a'", "chip 0 core 1", "parameters")
 
 
 # Destinations --------------------------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ SWITCH_PER_A = 0.5e-12 * 0.7
 
 
 def test_tau_too_long_names_range_and_nearest() -> None:
-    text = only(network(population("p", 1, None, neuron(100.0))), CurrentOutOfRange, "chip 0 core 0", "tau_s", "IF_TAU1_N")
+    text = only(network(population("p", 1, None, neuron(100.0))), CurrentOutOfRange, "population 'p'", "tau_s", "IF_TAU1_N")
     lowest, highest = TAU_PER_A / 24e-6, TAU_PER_A / CHIP.sorted_codes[0][0]
     assert f"tau_s = 100 s is outside {TAU_PER_A / CHIP.sorted_codes[0][-1]:.4g} to {highest:.4g} s" in text
     assert f"nearest possible value is {highest:.4g} s" in text
@@ -238,7 +238,7 @@ def test_tau_too_long_names_range_and_nearest() -> None:
 
 def test_tau_too_short_names_range_and_nearest() -> None:
     shortest = TAU_PER_A / CHIP.sorted_codes[0][-1]
-    text = only(network(population("p", 1, None, neuron(1e-12))), CurrentOutOfRange, "chip 0 core 0", "tau_s", "IF_TAU1_N")
+    text = only(network(population("p", 1, None, neuron(1e-12))), CurrentOutOfRange, "population 'p'", "tau_s", "IF_TAU1_N")
     assert f"nearest possible value is {shortest:.4g} s" in text
 
 
@@ -273,7 +273,7 @@ WRONG: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 @pytest.mark.parametrize("name", WRONG)
 def test_current_out_of_range(name: str) -> None:
     changes, said = WRONG[name]
-    only(network(population("p", 1, None, neuron(**changes))), CurrentOutOfRange, "chip 0 core 0", *said)
+    only(network(population("p", 1, None, neuron(**changes))), CurrentOutOfRange, "population 'p'", *said)
 
 
 def test_the_nearest_weight_that_is_named_is_possible() -> None:
@@ -313,7 +313,7 @@ def test_violations_of_several_rules_are_gathered() -> None:
     )
     found = refusal(net)
     kinds = {type(v) for v in found.violations}
-    assert kinds == {FanInExceeded, CurrentOutOfRange, BiasConflict}
+    assert kinds == {FanInExceeded, CurrentOutOfRange, BiasConflict, ReservedTag}
     late = Network(populations=(*net.populations, population("late", 2, at(0, 2, 255))))
     assert {type(v) for v in refusal(late).violations} == {CurrentOutOfRange, BiasConflict, PlacementFull}
     without_bad_places = Network(

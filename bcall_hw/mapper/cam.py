@@ -8,147 +8,138 @@ from dataclasses import dataclass
 import numpy as np
 
 from bcall_hw.arrays import BoolArray, IntArray
-from bcall_hw.chip_config import Registers
-from bcall_hw.chip_model import ChipModel
-from bcall_hw.errors import BcallError, FanInExceeded, InvalidValue, UnknownName
+from bcall_hw.calibration import Calibration
+from bcall_hw.chip_config import ChipConfig, Registers
+from bcall_hw.errors import BcallError, InvalidValue, UnknownName
+from bcall_hw.mapper.board import Board
+from bcall_hw.mapper.defective import Unit, entries_around_defects, silence
+from bcall_hw.mapper.departures import Departure
 from bcall_hw.mapper.place import Placement
-from bcall_hw.network import Connection, Network, Population
+from bcall_hw.mapper.plastic import PlasticSlots, set_efficacy
+from bcall_hw.mapper.synapses import Synapses
+from bcall_hw.mapper.tags import Routes
+from bcall_hw.mapper.trim import trimmed
+from bcall_hw.network import Network
+
+
+def check_efficacy(network: Network, efficacy: Mapping[str, BoolArray]) -> None:
+    """Refuse efficacies of what is no plastic connection, and plastic connections with several multiplicities.
+
+    Raises:
+        UnknownName, InvalidValue: with the connection.
+    """
+    plastic = [c.name for c in network.connections if c.plastic]
+    unknown = sorted(efficacy.keys() - set(plastic))
+    if unknown:
+        raise UnknownName(
+            "efficacy given for what is no plastic connection",
+            where=f"network {network.name!r}",
+            used=unknown[0],
+            fix=f"Plastic: {', '.join(plastic) or 'none'}",
+        )
 
 
 @dataclass(frozen=True, eq=False)
-class PlasticSlots:
-    """Where the synapses of a plastic connection are.
+class Cam:
+    """The CAM of a mapping.
 
     Attributes:
-        sources: int, shape (posts, slots): source index of each synapse, -1 for an unused slot.
-        tags: int, same shape: the tag that the synapse listens to while it is present.
-        addresses: int, shape (posts, 3): chip, core, neuron of each post neuron.
-        entries: int, shape (posts, slots, multiplicity): its CAM entries.
-        type_code: synapse type of all of them.
+        registers: shape (chips, cores, neurons, entries).
+        copies: int, shape (synapses,): CAM entries of each synapse.
+        plastic: for each plastic connection, where its synapses are.
+        departures: trims.
     """
 
-    sources: IntArray
-    tags: IntArray
-    addresses: IntArray
-    entries: IntArray
-    type_code: int
+    registers: Registers
+    copies: IntArray
+    plastic: dict[str, PlasticSlots]
+    departures: list[Departure]
 
 
 def cam_entries(
-    network: Network,
-    chip: ChipModel,
-    placement: Placement,
-    tags: Mapping[str, IntArray],
+    synapses: Synapses, placement: Placement, board: Board, routes: Routes, calibration: Calibration,
     efficacy: Mapping[str, BoolArray],
-    cam: Registers,
-    chips: tuple[int, ...],
-) -> dict[str, PlasticSlots]:
-    """Fill `cam` in place, connection by connection, and return the plastic slots; fan-ins were checked before."""
-    g = chip.geometry
-    unknown = sorted(efficacy.keys() - {c.name for c in network.connections if c.plastic})
-    if unknown:
-        raise UnknownName(
-            "efficacy given for what is no plastic connection", where=f"network {network.name!r}", used=unknown[0]
-        )
-    used = np.zeros((len(chips), g.cores, g.neurons), dtype=np.int64)
-    plastic: dict[str, PlasticSlots] = {}
-    for connection in network.connections:
-        source, target, multiplicity = network.synapses(connection)
-        address = placement.addresses[connection.target][target]
-        index = (np.searchsorted(chips, address[:, 0]), address[:, 1], address[:, 2])
-        tag = tags[connection.source][source]
-        code = chip.synapse_type(connection.synapse).code
-        # Synapses come sorted by target: number each one's entries from its neuron's first free entry.
-        before = np.cumsum(multiplicity) - multiplicity
-        first_of_target = np.searchsorted(target, target, side="left")
-        first = used[index] + before - before[first_of_target]
-        np.add.at(used, index, multiplicity)
-        rows = np.repeat(np.arange(source.size), multiplicity)
-        entry = first[rows] + np.arange(rows.size) - before[rows]
-        written = np.zeros(rows.size, dtype=cam.dtype)
-        written["source_core"], written["source_neuron"] = tag[rows] // g.neurons, tag[rows] % g.neurons
-        written["type"] = code
-        cam[index[0][rows], index[1][rows], index[2][rows], entry] = written
-        if connection.plastic:
-            slots = _slots(connection, source, target, multiplicity, first, tag, placement.addresses[connection.target], code)
-            plastic[connection.name] = slots
-            on = efficacy.get(connection.name)
-            set_efficacy(
-                cam, chip, chips, slots, np.ones(slots.sources.shape, dtype=bool) if on is None else on, connection.name
-            )
-    return plastic
-
-
-def fan_in_counts(network: Network, population: Population) -> list[tuple[str, IntArray]]:
-    """For each connection to a population: its name, and the CAM entries that it takes of each neuron."""
-    counts = []
-    for connection in network.connections:
-        if connection.target == population.name:
-            _, target, multiplicity = network.synapses(connection)
-            count = np.bincount(target, weights=multiplicity, minlength=population.size)
-            counts.append((connection.name, count.astype(np.int64)))
-    return counts
-
-
-def fan_in_problems(network: Network, chip: ChipModel) -> list[BcallError]:
-    """Every neuron with more inputs than CAM entries."""
+) -> tuple[Cam, list[BcallError]]:  # fmt: skip
+    """Fill the CAM of every neuron; fan-ins were checked before. Returns it, and what defects stand in its way."""
+    copies, departures = trimmed(synapses, placement, board, routes, calibration)
+    cam = ChipConfig.after_opening(board.chip, board.chips).cam.copy()
+    made = Cam(cam, copies, {}, departures)
+    chip, neurons = board.chip, board.chip.geometry.neurons
+    types = np.array([chip.synapse_type(c.synapse).code for c in synapses.network.connections], dtype=np.int64)
+    core, seat = placement.core_of[synapses.target], routes.seat[synapses.target]
+    tag = routes.tag[synapses.source]
+    # Number each neuron's entries in the order of the table.
+    order = np.argsort(synapses.target, kind="stable")
+    before = np.cumsum(copies[order]) - copies[order]
+    first = np.empty(order.size, dtype=np.int64)
+    first[order] = before - before[np.searchsorted(synapses.target[order], synapses.target[order])]
+    row = np.repeat(np.arange(copies.size), copies)
+    entry = first[row] + np.arange(row.size) - np.repeat(np.cumsum(copies) - copies, copies)
+    flat = cam.reshape(len(board.cores), neurons, chip.cam.entries)
     problems: list[BcallError] = []
-    for population in network.populations:
-        parts = fan_in_counts(network, population)
-        total = sum((count for _, count in parts), np.zeros(population.size, dtype=np.int64))
-        for neuron in np.flatnonzero(total > chip.cam.entries).tolist():
-            detail = ", ".join(f"{name} {int(count[neuron])}" for name, count in parts if count[neuron])
-            where, used = f"population {population.name!r} neuron {neuron}", int(total[neuron])
-            fix = f"Its inputs: {detail}. Lower the fan-in or the multiplicity."
-            problems.append(
-                FanInExceeded("more CAM entries than it has", where=where, used=used, limit=chip.cam.entries, fix=fix)
-            )
-    return problems
+    is_plastic = np.array([c.plastic for c in synapses.network.connections], dtype=np.bool_)
+    for (k, number), neuron in _on_defects(placement, routes, board).items():
+        mine = np.flatnonzero(synapses.target[row] == neuron)
+        units = [Unit(int(tag[row[i]]), bool(is_plastic[synapses.connection[row[i]]])) for i in mine.tolist()]
+        chosen, problem = entries_around_defects(board, (k, number), units, synapses.name(neuron + synapses.inputs))
+        if problem is not None:
+            problems.append(problem)
+        else:
+            entry[mine] = chosen
+    if problems:
+        return made, problems
+    words = np.zeros(row.size, dtype=cam.dtype)
+    words["source_core"], words["source_neuron"] = tag[row] // neurons, tag[row] % neurons
+    words["type"] = types[synapses.connection[row]]
+    flat[core[row], seat[row], entry] = words
+    problems = silence(board, flat, routes)
+    start = np.concatenate([[0], np.cumsum(copies)])
+    for index, connection in enumerate(synapses.network.connections):
+        if not connection.plastic:
+            continue
+        slots = _slots(synapses, index, copies, start, entry, placement, board, routes, int(types[index]))
+        made.plastic[connection.name] = slots
+        on = efficacy.get(connection.name)
+        present = np.ones(slots.sources.shape, dtype=bool) if on is None else on
+        set_efficacy(cam, chip, board.chips, slots, present, connection.name)
+    return made, problems
+
+
+def addresses(placement: Placement, board: Board, routes: Routes) -> IntArray:
+    """Chip, core and neuron number of each neuron, shape (neurons, 3)."""
+    cores = np.array(board.cores, dtype=np.int64)[placement.core_of]
+    return np.column_stack([cores, routes.seat])
+
+
+def _on_defects(placement: Placement, routes: Routes, board: Board) -> dict[tuple[int, int], int]:
+    """Neurons whose seat has a dead or stuck CAM entry, by seat."""
+    listed = {tuple(place[:3]) for place in (*board.defects.dead_cam, *board.defects.stuck_tag_bits)}
+    seats = {(board.cores.index((chip, core)), number) for chip, core, number in listed if chip in board.chips}
+    sitting = {(int(k), int(n)): i for i, (k, n) in enumerate(zip(placement.core_of, routes.seat, strict=True))}
+    return {seat: sitting[seat] for seat in sorted(seats) if seat in sitting}
 
 
 def _slots(
-    connection: Connection, source: IntArray, target: IntArray, multiplicity: IntArray, first: IntArray, tag: IntArray,
-    addresses: IntArray, code: int,
+    synapses: Synapses, index: int, copies: IntArray, start: IntArray, entry: IntArray, placement: Placement, board: Board,
+    routes: Routes, code: int,
 ) -> PlasticSlots:  # fmt: skip
+    connection, rows = synapses.network.connections[index], synapses.of(index)
+    multiplicity = synapses.multiplicity[rows]
     if multiplicity.size and int(multiplicity.min()) != int(multiplicity.max()):
         used = (int(multiplicity.min()), int(multiplicity.max()))
-        raise InvalidValue("plastic synapses need one multiplicity", where=f"connection {connection.name!r}", used=used)
-    m = int(multiplicity[0]) if multiplicity.size else 1
-    counts = np.bincount(target, minlength=len(addresses))
-    shape = (len(addresses), int(counts.max(initial=0)))
+        fix = "Give every synapse of a plastic connection the same multiplicity."
+        raise InvalidValue("plastic synapses need one multiplicity", where=f"connection {connection.name!r}", used=used, fix=fix)
+    neurons = synapses.neurons_of(connection.target)
+    source = synapses.source[rows] - synapses.first_source[connection.source]
+    target = synapses.target[rows] - neurons.start
+    counts = np.bincount(target, minlength=neurons.stop - neurons.start)
+    shape = (counts.size, int(counts.max(initial=0)))
     slot = np.arange(source.size) - np.searchsorted(target, target, side="left")
     sources, tags = np.full(shape, -1, dtype=np.int64), np.full(shape, -1, dtype=np.int64)
-    entries = np.full((*shape, m), -1, dtype=np.int64)
-    sources[target, slot], tags[target, slot] = source, tag
-    entries[target, slot] = first[:, None] + np.arange(m)
-    return PlasticSlots(sources, tags, addresses, entries, code)
-
-
-def set_efficacy(
-    cam: Registers, chip: ChipModel, chips: tuple[int, ...], slots: PlasticSlots, on: BoolArray, name: str
-) -> None:
-    """Make plastic synapses present or parked, in place, for a whole table of efficacies.
-
-    Raises:
-        InvalidValue: the table has another shape.
-    """
-    if on.shape != slots.sources.shape:
-        where = f"efficacy of connection {name!r}"
-        raise InvalidValue("wrong shape", where=where, used=on.shape, limit=slots.sources.shape)
-    post, slot = np.nonzero(slots.sources >= 0)
-    write_flips(cam, chip, chips, slots, post, slot, on[post, slot])
-
-
-def write_flips(
-    cam: Registers, chip: ChipModel, chips: tuple[int, ...], slots: PlasticSlots, post: IntArray, slot: IntArray, on: BoolArray
-) -> None:
-    """Make some plastic synapses present (their tag) or parked (the reserved tag, which no source uses), in place."""
-    parked_core, parked_neuron = chip.tags.reserved[0]
-    tag, neurons = slots.tags[post, slot], chip.geometry.neurons
-    values = np.zeros((len(post), slots.entries.shape[2]), dtype=cam.dtype)
-    values["source_core"] = np.where(on, tag // neurons, parked_core)[:, None]
-    values["source_neuron"] = np.where(on, tag % neurons, parked_neuron)[:, None]
-    values["type"] = slots.type_code
-    address = slots.addresses[post]
-    chip_index = np.searchsorted(chips, address[:, 0])
-    cam[chip_index[:, None], address[:, 1:2], address[:, 2:3], slots.entries[post, slot]] = values
+    most = int(copies[rows].max(initial=connection.multiplicity))
+    entries = np.full((*shape, most), -1, dtype=np.int64)
+    sources[target, slot], tags[target, slot] = source, routes.tag[synapses.source[rows]]
+    for copy in range(most):
+        has = copies[rows] > copy
+        entries[target[has], slot[has], copy] = entry[start[:-1][rows][has] + copy]
+    return PlasticSlots(sources, tags, addresses(placement, board, routes)[neurons], entries, code)

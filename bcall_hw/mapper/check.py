@@ -7,18 +7,21 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from bcall_hw.arrays import IntArray
 from bcall_hw.chip_config import ChipConfig
-from bcall_hw.errors import BcallError, FieldOverflow, ReservedTag, TagCollision, UnheardTag
+from bcall_hw.defects import Defects
+from bcall_hw.errors import BcallError, DefectInTheWay, FieldOverflow, ReservedTag, TagCollision, UnheardTag
 
 InputReach = Sequence[tuple[int, str, frozenset[tuple[int, int]]]]
 
 
-def check(config: ChipConfig, inputs: InputReach = ()) -> list[BcallError]:
+def check(config: ChipConfig, inputs: InputReach = (), defects: Defects | None = None) -> list[BcallError]:
     """Every rule that a configuration breaks: reserved tags, tag collisions per target core, destinations off the board.
 
     Args:
         inputs: FPGA sources: (tag, name, the (chip, core) pairs it reaches). Where they are given, every CAM entry must
             listen to a source that reaches its core, or be parked on a reserved tag.
+        defects: of the board: dead entries must be left alone, and stuck ones must hear what they say, or nothing.
     """
     chip, g = config.chip, config.chip.geometry
     problems: list[BcallError] = []
@@ -43,8 +46,10 @@ def check(config: ChipConfig, inputs: InputReach = ()) -> list[BcallError]:
         for target in range(g.cores):
             if int(word["core_mask"]) >> target & 1:
                 arrivals[there, target][tag].add(name)
+    heard = heard_tags(config, defects or Defects())
+    problems += _defective(config, heard, arrivals, defects or Defects())
     if inputs:
-        problems += _unheard(config, arrivals)
+        problems += _unheard(config, heard, arrivals)
     for (there, target), tags in sorted(arrivals.items()):
         for tag, names in sorted(tags.items()):
             if len(names) > 1:
@@ -53,17 +58,53 @@ def check(config: ChipConfig, inputs: InputReach = ()) -> list[BcallError]:
     return problems
 
 
-def _unheard(config: ChipConfig, arrivals: Mapping[tuple[int, int], Mapping[int, set[str]]]) -> list[BcallError]:
+def heard_tags(config: ChipConfig, defects: Defects) -> IntArray:
+    """The tag that each CAM entry hears, shape of `config.cam`; -1 for dead entries."""
+    heard = config.cam["source_core"].astype(np.int64) * config.chip.geometry.neurons + config.cam["source_neuron"]
+    for chip, *at, bit, value in defects.stuck_tag_bits:
+        if chip in config.chips:
+            place = (config.chips.index(chip), *at)
+            heard[place] = (heard[place] & ~(1 << bit)) | value << bit
+    for chip, *at in defects.dead_cam:
+        if chip in config.chips:
+            heard[(config.chips.index(chip), *at)] = -1
+    return heard
+
+
+def _defective(
+    config: ChipConfig, heard: IntArray, arrivals: Mapping[tuple[int, int], Mapping[int, set[str]]], defects: Defects
+) -> list[BcallError]:
+    """Dead entries that hold something, and stuck ones that hear a source which they do not name."""
     chip, g = config.chip, config.chip.geometry
     problems: list[BcallError] = []
-    listened = config.cam["source_core"].astype(np.int64) * g.neurons + config.cam["source_neuron"]
+    for place in sorted({tuple(p[:4]) for p in (*defects.dead_cam, *defects.stuck_tag_bits) if p[0] in config.chips}):
+        at = (config.chips.index(place[0]), *place[1:])
+        word = config.cam[at]
+        said, hears = int(word["source_core"]) * g.neurons + int(word["source_neuron"]), int(heard[at])
+        where = f"chip {place[0]} core {place[1]} neuron {place[2]} CAM entry {place[3]}"
+        if hears < 0 and said not in chip.reserved_tags:
+            problems.append(DefectInTheWay("is dead but holds a source", where=where, used=chip.tag_name(said)))
+        elif hears >= 0 and hears != said and hears in arrivals.get((place[0], place[1]), {}):
+            what = f"says {chip.tag_name(said)} but hears another source"
+            problems.append(DefectInTheWay(what, where=where, used=chip.tag_name(hears)))
+    return problems
+
+
+def _unheard(
+    config: ChipConfig, heard: IntArray, arrivals: Mapping[tuple[int, int], Mapping[int, set[str]]]
+) -> list[BcallError]:
+    """Sound entries that listen to what nobody sends."""
+    chip, g = config.chip, config.chip.geometry
+    problems: list[BcallError] = []
+    said = config.cam["source_core"].astype(np.int64) * g.neurons + config.cam["source_neuron"]
     for index, chip_id in enumerate(config.chips):
         for core in range(g.cores):
             sent = [*arrivals.get((chip_id, core), {}), *chip.reserved_tags]
-            deaf = np.argwhere(~np.isin(listened[index, core], sent))
+            silent = ~np.isin(said[index, core], sent)
+            deaf = np.argwhere(silent & (heard[index, core] == said[index, core]))
             for neuron, entry in deaf[:1].tolist():
                 where = f"chip {chip_id} core {core} neuron {neuron} CAM entry {entry}"
-                used = chip.tag_name(int(listened[index, core, neuron, entry]))
+                used = chip.tag_name(int(said[index, core, neuron, entry]))
                 what = f"listens to a tag that no source sends here; {len(deaf)} such entries on this core"
                 problems.append(UnheardTag(what, where=where, used=used))
     return problems

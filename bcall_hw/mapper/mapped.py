@@ -12,9 +12,12 @@ import numpy.typing as npt
 
 from bcall_hw.arrays import BoolArray, FloatArray, IntArray
 from bcall_hw.chip_config import ChipConfig
+from bcall_hw.defects import Defects
 from bcall_hw.errors import InvalidValue, UnknownName
-from bcall_hw.mapper.cam import PlasticSlots, write_flips
-from bcall_hw.mapper.place import Core
+from bcall_hw.mapper.board import Core
+from bcall_hw.mapper.departures import Departure
+from bcall_hw.mapper.plastic import PlasticSlots, write_flips
+from bcall_hw.mapper.synapses import Synapses
 from bcall_hw.mapping import BiasChoice
 from bcall_hw.network import Network
 from bcall_hw.recording import SpikeRecording
@@ -28,17 +31,23 @@ class MappedNetwork:
     """What the mapper returns.
 
     Attributes:
-        network: what was mapped.
+        network: what is on the chip: what was asked, but for the departures.
+        asked: the network that was given.
         config: the registers.
         addresses: for each population, int (size, 3): chip, core, neuron.
         input_tags: for each input, the tag of each source; -1 for a source without targets.
         input_reach: for each input, the cores that each source reaches.
         plastic: for each plastic connection, where its synapses are.
         biases: for each used core, the chosen codes with predicted values.
-        warnings: what is allowed but worth knowing.
+        warnings: what is allowed but worth knowing, the departures among it.
+        departures: how `network` and its multiplicities differ from what was asked.
+        synapses: every synapse of `network`.
+        copies: int, shape (synapses,): CAM entries that each holds.
+        defects: of the board that it was mapped for.
     """
 
     network: Network
+    asked: Network
     config: ChipConfig
     addresses: Mapping[str, IntArray]
     input_tags: Mapping[str, IntArray]
@@ -46,6 +55,10 @@ class MappedNetwork:
     plastic: Mapping[str, PlasticSlots]
     biases: Mapping[Core, list[BiasChoice]]
     warnings: list[str]
+    departures: list[Departure]
+    synapses: Synapses
+    copies: IntArray
+    defects: Defects
 
     def stimulus(self, trains: Mapping[str, Train], isi_base: int | None = None) -> Stimulus:
         """The list stimulus of spike trains: for each input, (source indices, times in us), in any order.

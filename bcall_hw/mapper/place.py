@@ -1,129 +1,231 @@
-"""Placing: every population's neurons on cores. A core has one set of biases, so it holds one kind of neuron."""
+"""Placing: a core for every neuron, and a seat in it where one was wished.
+
+A core has one set of biases, so it holds neurons of one kind. Kinds get cores, neurons are dealt out evenly, and exchanges
+between cores keep the traffic local. Which seat of its core a neuron takes is decided with its tag, see `tags`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from bcall_hw.arrays import IntArray
-from bcall_hw.chip_model import ChipModel
-from bcall_hw.errors import BcallError, BiasConflict, PlacementFull
+from bcall_hw.errors import BcallError, BiasConflict, DefectInTheWay, PlacementFull
+from bcall_hw.mapper.board import Board
+from bcall_hw.mapper.kinds import Kind, kinds_of, merged, share_cores
+from bcall_hw.mapper.locality import Traffic, exchange_cores, improve, local_order
+from bcall_hw.mapper.synapses import Synapses
 from bcall_hw.network import Network, NeuronParameters, Population
 
-Core = tuple[int, int]
+#: A placement with scattered populations must save this share of the traffic to be preferred to one in order.
+_WORTH_SCATTERING = 0.05
+#: An end of a group within one part in so many of a core's even share is a better cut than the even one.
+_NEAR = 4
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Placement:
     """Where the neurons are.
 
     Attributes:
-        addresses: for each population, int (size, 3): chip, core, neuron.
+        core_of: int, shape (neurons,): core of each, as `Board.cores` numbers them.
+        wished_seat: int, same shape: neuron number in the core where it was wished, else -1.
         kind: the neuron parameters that each used core holds.
+        cost: of the traffic.
     """
 
-    addresses: dict[str, IntArray] = field(default_factory=dict)
-    kind: dict[Core, NeuronParameters] = field(default_factory=dict)
+    core_of: IntArray
+    wished_seat: IntArray
+    kind: dict[int, NeuronParameters]
+    cost: int
 
 
-def place(network: Network, chip: ChipModel, chips: Iterable[int]) -> tuple[Placement, list[BcallError]]:
-    """Place populations: those with a wished place first, then the others in order, each in the first cores of its kind."""
-    placing = _Placing(chip, tuple(chips))
-    for population in network.populations:
-        if population.place is not None:
-            placing.fixed(population)
+@dataclass(frozen=True, eq=False)
+class Wishes:
+    """Populations with a wished place that can be had.
+
+    Attributes:
+        core_of, seat: int, shape (neurons,): of each neuron with a wish, else -1.
+        residents: for each core with such populations, their names.
+    """
+
+    core_of: IntArray
+    seat: IntArray
+    residents: dict[int, list[str]]
+
+
+def wished_places(network: Network, synapses: Synapses, board: Board) -> tuple[Wishes, list[BcallError]]:
+    """Seat the populations with a wished place, and name every wish that cannot be had."""
+    wishes = Wishes(np.full(synapses.neurons, -1), np.full(synapses.neurons, -1), {})
+    owner = np.full((len(board.cores), board.chip.geometry.neurons), "", dtype=object)
+    problems: list[BcallError] = []
     for population in network.populations:
         if population.place is None:
-            placing.free(population)
-    return placing.result, placing.problems
+            continue
+        problem = _refused(network, population, board, owner, wishes)
+        if problem is not None:
+            problems.append(problem)
+            continue
+        core = board.cores.index((population.place.chip, population.place.core))
+        seats = np.arange(population.place.neuron, population.place.neuron + population.size)
+        owner[core, seats] = population.name
+        neurons = synapses.neurons_of(population.name)
+        wishes.core_of[neurons], wishes.seat[neurons] = core, seats
+        wishes.residents.setdefault(core, []).append(population.name)
+    return wishes, problems
 
 
-class _Placing:
-    def __init__(self, chip: ChipModel, chips: tuple[int, ...]) -> None:
-        self.chip, self.result = chip, Placement()
-        self.problems: list[BcallError] = []
-        g = chip.geometry
-        self.cores: list[Core] = [(c, k) for c in chips for k in range(g.cores)]
-        self.used = {core: np.zeros(g.neurons, dtype=bool) for core in self.cores}
-        self.owner = {core: np.full(g.neurons, "", dtype=object) for core in self.cores}
-        # Neurons whose number is also a reserved tag's have fewer tags to choose from: they come last.
-        last = sorted({neuron for _, neuron in chip.tags.reserved})
-        self.order = np.array([n for n in range(g.neurons) if n not in last] + last)
+def _refused(
+    network: Network, population: Population, board: Board, owner: np.ndarray[tuple[int, int], np.dtype[np.object_]],
+    wishes: Wishes,
+) -> BcallError | None:  # fmt: skip
+    wish, neurons, where = population.place, board.chip.geometry.neurons, f"population {population.name!r}"
+    if wish is None:
+        return None
+    name = f"chip {wish.chip} core {wish.core}"
+    if (wish.chip, wish.core) not in board.cores:
+        limit = ", ".join(f"chip {c}" for c in board.chips) + f", cores 0 to {board.chip.geometry.cores - 1}"
+        fix = "Wish another core, or allow its chip."
+        return PlacementFull("wished core is not among the allowed ones", where=where, used=name, limit=limit, fix=fix)
+    core, stop = board.cores.index((wish.chip, wish.core)), wish.neuron + population.size
+    if stop > neurons:
+        fix = "Split the population or start it lower."
+        return PlacementFull(f"runs past the end of {name}", where=where, used=stop, limit=neurons, fix=fix)
+    taken = [n for n in owner[core, wish.neuron : stop].tolist() if n]
+    if taken:
+        what = f"overlaps with population {taken[0]!r} on {name}"
+        return PlacementFull(what, where=where, used=f"neurons {wish.neuron} to {stop - 1}", fix="Wish another place.")
+    dead = np.flatnonzero(~board.alive[core, wish.neuron : stop]) + wish.neuron
+    if dead.size:
+        used = ", ".join(map(str, dead[:8].tolist())) + (f" and {dead.size - 8} more" if dead.size > 8 else "")
+        fix = "Wish another place, or none."
+        return DefectInTheWay(f"its wished place on {name} holds dead neurons", where=where, used=used, fix=fix)
+    for resident in wishes.residents.get(core, []):
+        if merged(network.population(resident).neuron, population.neuron) is None:
+            what = f"has other neuron parameters than {resident!r} on the same core"
+            fix = "Give them different cores, or the same parameters."
+            return BiasConflict(what, where=where, used=name, fix=fix)
+    return None
 
-    def fixed(self, population: Population) -> None:
-        wish, neurons = population.place, self.chip.geometry.neurons
-        if wish is None:
-            return
-        core, where = (wish.chip, wish.core), f"population {population.name!r}"
-        if core not in self.used:
-            used = f"chip {wish.chip} core {wish.core}"
-            self.problems.append(
-                PlacementFull("wished core is not among the allowed ones", where=where, used=used, limit=self.cores)
-            )
-            return
-        span = slice(wish.neuron, wish.neuron + population.size)
-        if span.stop > neurons:
-            fix = "Split the population or start it lower."
-            self.problems.append(
-                PlacementFull("runs past the end of its core", where=where, used=span.stop, limit=neurons, fix=fix)
-            )
-            return
-        if self.used[core][span].any():
-            overlapped = next(name for name in self.owner[core][span] if name)
-            self.problems.append(
-                PlacementFull(f"overlaps with population {overlapped!r}", where=where, used=f"chip, core {core}")
-            )
-            return
-        if self.result.kind.get(core, population.neuron) != population.neuron:
-            resident = next(name for name in self.owner[core] if name)
-            self.problems.append(
-                BiasConflict(
-                    f"has other neuron parameters than {resident!r} on the same core",
-                    where=where,
-                    used=f"chip, core {core}",
-                    fix="Give them different cores, or the same parameters.",
-                )
-            )
-            return
-        self._take(core, population, np.arange(span.start, span.stop))
-        self.result.addresses[population.name] = self._rows(core, np.arange(span.start, span.stop))
 
-    def free(self, population: Population) -> None:
-        same = [c for c in self.cores if self.result.kind.get(c) == population.neuron]
-        fresh = [c for c in self.cores if c not in self.result.kind]
-        chosen, left = [], population.size
-        for core in same + fresh:
-            if not left:
-                break
-            empty = self.order[~self.used[core][self.order]][:left]
-            if empty.size:
-                chosen.append((core, empty))
-                left -= empty.size
-        if left:
-            room = population.size - left
-            self.problems.append(
-                PlacementFull(
-                    "neurons do not fit the cores that are left for its parameters",
-                    where=f"population {population.name!r}",
-                    used=population.size,
-                    limit=room,
-                    fix="Make it smaller, share neuron parameters, or allow more chips.",
-                )
-            )
-            return
-        rows = []
-        for core, empty in chosen:
-            self._take(core, population, empty)
-            rows.append(self._rows(core, empty))
-        self.result.addresses[population.name] = np.concatenate(rows)
+def room_problems(network: Network, board: Board) -> list[BcallError]:
+    """Populations that no placement can hold, because there are more neurons than seats."""
+    if sum(p.size for p in network.populations) <= int(board.room.sum()):
+        return []
+    kinds = kinds_of(network.populations)
+    waiting = [[network.population(name) for name in kind.members] for kind in kinds]
+    return _no_room(kinds, waiting, [[] for _ in kinds], list(range(len(board.cores))), board.room, board)
 
-    def _take(self, core: Core, population: Population, neurons: IntArray) -> None:
-        self.used[core][neurons] = True
-        self.result.kind[core] = population.neuron
-        self.owner[core][neurons] = population.name
 
-    @staticmethod
-    def _rows(core: Core, neurons: IntArray) -> IntArray:
-        return np.column_stack([np.full(neurons.size, core[0]), np.full(neurons.size, core[1]), neurons]).astype(np.int64)
+def place(
+    network: Network, synapses: Synapses, traffic: Traffic, wishes: Wishes, spread: bool
+) -> tuple[Placement | None, list[BcallError]]:
+    """A core for every neuron.
+
+    Args:
+        spread: use all cores; else as few as the neurons need.
+
+    Returns:
+        The placement, or None and what has no room.
+    """
+    board, standing = traffic.board, wishes.residents
+    kinds = kinds_of(network.populations, standing.values())
+    held = np.bincount(wishes.core_of[wishes.core_of >= 0], minlength=len(board.cores))
+    left = board.room - held
+    kind_of = {core: next(k for k, kind in enumerate(kinds) if names[0] in kind.members) for core, names in standing.items()}
+    begun: list[list[int]] = [[core for core in sorted(kind_of) if kind_of[core] == k] for k in range(len(kinds))]
+    waiting = [_waiting(network, kind) for kind in kinds]
+    needs = [max(0, sum(p.size for p in waiting[k]) - int(left[begun[k]].sum())) for k in range(len(kinds))]
+    fresh = [core for core in range(len(board.cores)) if core not in kind_of]
+    shares = share_cores(needs, [int(left[core]) for core in fresh], spread)
+    if shares is None:
+        return None, _no_room(kinds, waiting, begun, fresh, left, board)
+    cores = [begun[k] + [fresh[i] for i in shares[k]] for k in range(len(kinds))]
+    core_of = _arranged(network, synapses, traffic, wishes, waiting, cores, left)
+    kind: dict[int, NeuronParameters] = {}
+    for core in np.unique(core_of).tolist():
+        residents = np.unique(synapses.population[core_of == core]).tolist()
+        kind[core] = _together([network.populations[p].neuron for p in residents])
+    return Placement(core_of, wishes.seat, kind, traffic.cost(core_of)), []
+
+
+def _waiting(network: Network, kind: Kind) -> list[Population]:
+    populations = (network.population(name) for name in kind.members)
+    return [p for p in populations if p.place is None]
+
+
+def _together(parameters: list[NeuronParameters]) -> NeuronParameters:
+    result = parameters[0]
+    for other in parameters[1:]:
+        result = merged(result, other) or result
+    return result
+
+
+def _no_room(
+    kinds: list[Kind], waiting: list[list[Population]], begun: list[list[int]], fresh: list[int], left: IntArray, board: Board
+) -> list[BcallError]:
+    """Name the populations that find no room when cores are dealt out in order."""
+    problems: list[BcallError] = []
+    free = list(fresh)
+    for k in range(len(kinds)):
+        room = int(left[begun[k]].sum())
+        for population in waiting[k]:
+            while room < population.size and free:
+                room += int(left[free.pop(0)])
+            if room < population.size:
+                n_kinds = sum(bool(w) for w in waiting) + sum(bool(b) for b in begun)
+                fix = "Make it smaller, share neuron parameters, or allow more chips."
+                what = f"neurons do not fit the cores that are left for its parameters ({n_kinds} kinds of neurons"
+                what += f" on {len(board.cores)} cores)"
+                where = f"population {population.name!r}"
+                problems.append(PlacementFull(what, where=where, used=population.size, limit=room, fix=fix))
+                room = 0
+            else:
+                room -= population.size
+    return problems
+
+
+def _arranged(
+    network: Network, synapses: Synapses, traffic: Traffic, wishes: Wishes, waiting: list[list[Population]],
+    cores: list[list[int]], left: IntArray,
+) -> IntArray:  # fmt: skip
+    """A core for each neuron: in order where that is as good as any, else the best of what exchanges find."""
+    board = traffic.board
+    in_order = wishes.core_of.copy()
+    allowed = np.zeros((synapses.neurons, len(board.cores)), dtype=np.bool_)
+    for populations, mine in zip(waiting, cores, strict=True):
+        parts = [synapses.neurons_of(p.name) for p in populations]
+        neurons = np.concatenate([np.arange(part.start, part.stop) for part in parts]) if parts else np.zeros(0, dtype=np.int64)
+        in_order[neurons] = _dealt(neurons, synapses.population[neurons], mine, left)
+        allowed[np.ix_(neurons, mine)] = True
+    if len(np.unique(in_order)) == 1 or not synapses.source.size:
+        return in_order
+    order, component = local_order(traffic)
+    by_locality = wishes.core_of.copy()
+    for populations, mine in zip(waiting, cores, strict=True):
+        numbers = [network.populations.index(p) for p in populations]
+        chosen = np.isin(synapses.population[order], numbers)
+        by_locality[order[chosen]] = _dealt(order[chosen], component[chosen], mine, left)
+    first = min((in_order, by_locality), key=traffic.cost)
+    best, cost = improve(traffic, first, allowed, board.room)
+    movable = np.ones(len(board.cores), dtype=np.bool_)
+    movable[list(wishes.residents)] = False
+    best, cost = exchange_cores(traffic, best, movable, board.room)
+    return in_order if cost > traffic.cost(in_order) * (1 - _WORTH_SCATTERING) else best
+
+
+def _dealt(neurons: IntArray, group: IntArray, cores: list[int], left: IntArray) -> IntArray:
+    """Deal neurons out to cores in order and evenly; where a group ends near an even cut, cut there."""
+    result = np.zeros(neurons.size, dtype=np.int64)
+    ends = np.flatnonzero(np.diff(group)) + 1
+    at = 0
+    for index, core in enumerate(cores):
+        rest, later = neurons.size - at, int(left[cores[index + 1 :]].sum())
+        low, high = max(0, rest - later), min(int(left[core]), rest)
+        even = at + min(max(-(-rest * int(left[core]) // max(int(left[core]) + later, 1)), low), high)
+        near = ends[(ends >= at + low) & (ends <= at + high) & (np.abs(ends - even) <= (even - at) // _NEAR)]
+        cut = int(near[np.argmin(np.abs(near - even))]) if near.size else even
+        result[at:cut] = core
+        at = cut
+    return result

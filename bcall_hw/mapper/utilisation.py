@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bcall_hw.arrays import IntArray
-from bcall_hw.mapper.cam import fan_in_counts
 
 if TYPE_CHECKING:
     from bcall_hw.mapper.mapped import MappedNetwork
@@ -46,8 +45,7 @@ def _entries_used(mapped: MappedNetwork) -> IntArray:
     """CAM entries of each neuron, shape (chips, cores, neurons)."""
     config = mapped.config
     used = np.zeros(config.tau2.shape, dtype=np.int64)
-    for population in mapped.network.populations:
-        address = mapped.addresses[population.name]
-        index = (np.searchsorted(config.chips, address[:, 0]), address[:, 1], address[:, 2])
-        used[index] = sum(count for _, count in fan_in_counts(mapped.network, population))
+    address = np.concatenate(list(mapped.addresses.values()))
+    demand = np.bincount(mapped.synapses.target, weights=mapped.copies, minlength=len(address))
+    used[np.searchsorted(config.chips, address[:, 0]), address[:, 1], address[:, 2]] = demand
     return used

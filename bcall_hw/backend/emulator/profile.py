@@ -11,8 +11,7 @@ from pydantic import Field
 from bcall_hw import files, portable_math, random_bits
 from bcall_hw.arrays import FloatArray
 from bcall_hw.chip_model import ChipModel
-from bcall_hw.errors import InvalidValue
-from bcall_hw.records import Record
+from bcall_hw.defects import Defects
 
 #: Every current that differs from neuron to neuron, in the order in which the random stream is dealt out.
 MISMATCHED = (
@@ -21,30 +20,23 @@ MISMATCHED = (
 )  # fmt: skip
 
 _FORMAT = "bcall_hw/board_profile"
-Id = Annotated[int, Field(ge=0)]
 Cv = Annotated[float, Field(ge=0, le=1)]
 
 
-class BoardProfile(Record):
-    """What is particular to one emulated board; see `docs/emulator_specification.md`. Chips by their id on the board.
+class BoardProfile(Defects):
+    """What is particular to one emulated board, defects included; see `docs/emulator_specification.md`.
 
     Attributes:
         seed: which board; the same seed is the same board.
         mismatch_cv: coefficient of variation of every current in `MISMATCHED`; 0 is a board without mismatch.
         cam_mismatch_cv: coefficient of variation of what the CAM entries add; 0 for none.
         noise_a: standard deviation (A) of the mean over 1 ms of a white current into every membrane; 0 for none.
-        dead_neurons: (chip, core, neuron): never fires.
-        dead_cam: (chip, core, neuron, entry): hears nothing.
-        stuck_tag_bits: (chip, core, neuron, entry, bit, value): the entry hears another tag than its register says.
     """
 
     seed: Annotated[int, Field(ge=0, le=random_bits.MAX_SEED)] = 0
     mismatch_cv: Cv = 0.0
     cam_mismatch_cv: Cv = 0.0
     noise_a: Annotated[float, Field(ge=0)] = 0.0
-    dead_neurons: tuple[tuple[Id, Id, Id], ...] = ()
-    dead_cam: tuple[tuple[Id, Id, Id, Id], ...] = ()
-    stuck_tag_bits: tuple[tuple[Id, Id, Id, Id, Id, Annotated[int, Field(ge=0, le=1)]], ...] = ()
 
     def factors(self, chip: ChipModel) -> dict[str, FloatArray]:
         """Current / nominal current for each quantity, shape (chips, cores, neurons) of the whole board.
@@ -70,28 +62,6 @@ class BoardProfile(Record):
         z256 = random_bits.standard_normal_256(self.seed, stream, int(np.prod(shape))).reshape(shape)
         steps, index = np.unique(z256, return_inverse=True)
         return portable_math.exp(sigma * (steps / 256.0))[index.reshape(shape)]
-
-    def check(self, chip: ChipModel) -> None:
-        """Refuse defects at addresses that the chip does not have.
-
-        Raises:
-            InvalidValue: with the address and the limit.
-        """
-        g = chip.geometry
-        limits = {
-            "chip": g.chips, "core": g.cores, "neuron": g.neurons, "entry": chip.cam.entries,
-            "bit": (chip.tags_per_core - 1).bit_length(), "value": 2,
-        }  # fmt: skip
-        for name in ("dead_neurons", "dead_cam", "stuck_tag_bits"):
-            for number, address in enumerate(getattr(self, name)):
-                for (part, limit), used in zip(limits.items(), address, strict=False):
-                    if used >= limit:
-                        where = f"board profile {name}[{number}], {part}"
-                        raise InvalidValue("no such place on this chip", where=where, used=used, limit=limit - 1)
-        stuck: dict[tuple[int, ...], int] = {}
-        for *place, value in self.stuck_tag_bits:
-            if stuck.setdefault(tuple(place), value) != value:
-                raise InvalidValue("a tag bit is stuck at both values", where="board profile stuck_tag_bits", used=tuple(place))
 
     def save(self, path: Path | str) -> None:
         """Write the profile as JSON."""

@@ -1,0 +1,233 @@
+"""Which neurons should share cores and chips: the traffic that a placement causes, and moves that lower it.
+
+Every source costs a tag in each core that it reaches and an SRAM entry for each chip; a core has some thousand tags and a
+neuron three entries. So the sources of a core's neurons should be few, and neurons that hear the same should stand together:
+hypergraph partitioning, improved here by exchanges in the manner of Kernighan and Lin (Bell System Technical Journal 49(2),
+1970), many at once. Everything is counted in integers, so that a network is placed alike on every machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bcall_hw.arrays import BoolArray, IntArray
+from bcall_hw.mapper.board import Board
+from bcall_hw.mapper.synapses import Synapses
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+# What a placement pays: 1 for each (source, core). These are choices, not numbers of a chip.
+_INPUT_CHIP, _ENTRY, _HOP, _WARNED = 2, 1, 4, 16
+#: For each chip beyond the destinations of a source, and for each source beyond the tags of a core.
+_OVER = 10_000
+_ROUNDS, _PATIENCE, _WORTH = 40, 4, 0.002
+
+
+@dataclass(frozen=True, eq=False)
+class Reach:
+    """Where the sources of a placement must send.
+
+    Attributes:
+        cores: int, shape (sources, cores): targets of each source on each core.
+        chips: int, shape (sources, chips): the same by chip.
+    """
+
+    cores: IntArray
+    chips: IntArray
+
+
+class Traffic:
+    """The traffic of a network on a board, whatever the placement."""
+
+    def __init__(self, synapses: Synapses, board: Board) -> None:
+        from scipy.sparse import csr_array
+
+        self.board, self.inputs = board, synapses.inputs
+        pairs = np.unique(synapses.source * synapses.neurons + synapses.target)
+        source, target = pairs // max(synapses.neurons, 1), pairs % max(synapses.neurons, 1)
+        source, target, self.poisson = _poisson_together(synapses, source, target)
+        shape = (synapses.sources, synapses.neurons)
+        self.targets: csr_array = csr_array((np.ones(source.size, dtype=np.int64), (source, target)), shape=shape)
+        self.heard: csr_array = self.targets.T.tocsr()
+        self.most_chips = np.full(synapses.sources, len(board.chips))
+        self.most_chips[self.inputs :] = len(board.chip.sram.usable)
+        self.most_chips[self.poisson] = board.chip.poisson.target_chips
+        n = len(board.chips)
+        self.link_cost = _ENTRY + _HOP * board.hops + _WARNED * board.warned + _OVER * board.too_far
+        self.no_cost_of_place = np.full((self.inputs, n), _INPUT_CHIP)
+
+    def reach(self, core_of: IntArray) -> Reach:
+        """Counts of each source's targets, for a placement: the core of each neuron."""
+        n_cores = len(self.board.cores)
+        at = np.zeros((core_of.size, n_cores), dtype=np.int64)
+        at[np.arange(core_of.size), core_of] = 1
+        cores = np.asarray(self.targets @ at)
+        starts = np.arange(0, n_cores, self.board.chip.geometry.cores)
+        return Reach(cores, np.add.reduceat(cores, starts, axis=1))
+
+    def _chip_cost(self, core_of: IntArray) -> IntArray:
+        """What each source pays for each chip it reaches, shape (sources, chips)."""
+        return np.concatenate([self.no_cost_of_place, self.link_cost[self.board.chip_index[core_of]]])
+
+    def cost(self, core_of: IntArray, reach: Reach | None = None) -> int:
+        """What a placement costs, see the constants; `reach` saves counting it again."""
+        reach = reach or self.reach(core_of)
+        chips, cores = reach.chips > 0, reach.cores > 0
+        total = int(cores.sum()) + int((self._chip_cost(core_of) * chips).sum())
+        total += _OVER * int(np.maximum(chips.sum(axis=1) - self.most_chips, 0).sum())
+        return total + _OVER * int(np.maximum(cores.sum(axis=0) - self.board.usable_tags, 0).sum())
+
+    def gains(self, core_of: IntArray) -> IntArray:
+        """What moving one neuron to another core would save, shape (neurons, cores)."""
+        reach, own = self.reach(core_of), np.arange(core_of.size)
+        tags, n_chips = (reach.cores > 0).sum(axis=0), (reach.chips > 0).sum(axis=1)[:, None]
+        limit, most = self.board.usable_tags, self.most_chips[:, None]
+        chip_cost, chip = self._chip_cost(core_of), self.board.chip_index
+        arrive_core = self.heard @ ((reach.cores == 0) * (1 + _OVER * (tags >= limit)))
+        leave_core = (self.heard @ ((reach.cores == 1) * (1 + _OVER * (tags > limit))))[own, core_of]
+        arrive_chip = self.heard @ ((reach.chips == 0) * (chip_cost + _OVER * (n_chips >= most)))
+        leave_chip = (self.heard @ ((reach.chips == 1) * (chip_cost + _OVER * (n_chips > most))))[own, chip[core_of]]
+        elsewhere = chip[None, :] != chip[core_of][:, None]
+        as_source = (reach.chips[self.inputs :] > 0) @ self.link_cost.T
+        gains = leave_core[:, None] - arrive_core + elsewhere * (leave_chip[:, None] - arrive_chip[:, chip])
+        return np.asarray(gains + as_source[own, chip[core_of]][:, None] - as_source[:, chip], dtype=np.int64)
+
+
+def _poisson_together(synapses: Synapses, source: IntArray, target: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+    """All Poisson sources reach the same cores: each gets the targets of all of them."""
+    mine = [
+        np.arange(synapses.first_source[i.name], synapses.first_source[i.name] + i.size)
+        for i in synapses.network.inputs
+        if i.poisson
+    ]
+    if not mine:
+        return source, target, np.zeros(0, dtype=np.int64)
+    poisson = np.intersect1d(np.concatenate(mine), synapses.used_sources)
+    of_poisson = np.isin(source, poisson)
+    union = np.unique(target[of_poisson])
+    source = np.concatenate([source[~of_poisson], np.repeat(poisson, union.size)])
+    return source, np.concatenate([target[~of_poisson], np.tile(union, poisson.size)]), poisson
+
+
+def local_order(traffic: Traffic) -> tuple[IntArray, IntArray]:
+    """Neurons in an order that keeps those with common sources near each other, and the component of each in that order.
+
+    Connected components stand together, and within one the reverse Cuthill-McKee order holds.
+    """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components, reverse_cuthill_mckee
+
+    links = traffic.targets.tocoo()
+    size = traffic.targets.shape[0]
+    row, column = links.coords[0], links.coords[1] + traffic.inputs
+    graph = csr_array((np.ones(row.size, dtype=np.int8), (row, column)), shape=(size, size))
+    graph = csr_array(graph + graph.T)
+    _, component = connected_components(graph, directed=False)
+    order = np.asarray(reverse_cuthill_mckee(graph, symmetric_mode=True), dtype=np.int64)
+    neurons = order[order >= traffic.inputs]
+    first = np.full(size, size)
+    np.minimum.at(first, component[traffic.inputs :], np.arange(size - traffic.inputs))
+    neurons = neurons[np.argsort(first[component[neurons]], kind="stable")]
+    return neurons - traffic.inputs, component[neurons].astype(np.int64)
+
+
+def improve(traffic: Traffic, core_of: IntArray, allowed: BoolArray, room: IntArray) -> tuple[IntArray, int]:
+    """Exchange neurons between cores while that lowers the cost.
+
+    Args:
+        core_of: core of each neuron.
+        allowed: bool, shape (neurons, cores): where each may stand.
+        room: neurons that each core can hold.
+
+    Returns:
+        The core of each neuron, and the cost.
+    """
+    best, best_cost, share, idle = core_of, traffic.cost(core_of), 0.5, 0
+    for _ in range(_ROUNDS):
+        candidate = _exchange(traffic.gains(best), best, allowed, room, share)
+        if candidate is None:
+            break
+        cost = traffic.cost(candidate)
+        if cost < best_cost:
+            idle = idle + 1 if cost > best_cost * (1 - _WORTH) else 0
+            best, best_cost, share = candidate, cost, min(1.0, share * 1.5)
+        else:  # too many moves at once undid each other
+            share, idle = share / 4, idle + 1
+        if idle > _PATIENCE or share < 1e-3:
+            break
+    return best, best_cost
+
+
+def _exchange(gains: IntArray, core_of: IntArray, allowed: BoolArray, room: IntArray, share: float) -> IntArray | None:
+    """A placement after the best share of all exchanges between pairs of cores that save something, or None."""
+    moved, after = np.zeros(core_of.size, dtype=np.bool_), core_of.copy()
+    free = room - np.bincount(core_of, minlength=room.size)
+    members = [np.flatnonzero(core_of == core) for core in range(room.size)]
+    candidates = []
+    for a in range(room.size):
+        for b in range(a + 1, room.size):
+            there = [_best_first(gains, members[a], allowed, b), _best_first(gains, members[b], allowed, a)]
+            potential = sum(int(np.maximum(gain, 0).sum()) for _, gain in there)
+            if potential > 0:
+                candidates.append((-potential, a, b, there))
+    for _, a, b, there in sorted(candidates, key=lambda c: c[:3]):
+        (to_b, gain_b), (to_a, gain_a) = ((who[~moved[who]], gain[~moved[who]]) for who, gain in there)
+        # An empty place is a neuron that does not mind where it stands.
+        to_b, gain_b = _with_empty(to_b, gain_b, int(free[a]))
+        to_a, gain_a = _with_empty(to_a, gain_a, int(free[b]))
+        pairs = min(to_a.size, to_b.size)
+        worth = int((gain_a[:pairs] + gain_b[:pairs] > 0).sum())
+        count = int(np.ceil(worth * share))
+        for who, core in ((to_b[:count], b), (to_a[:count], a)):
+            real = who[who >= 0]
+            after[real], moved[real] = core, True
+        arrived_b, arrived_a = int((to_b[:count] >= 0).sum()), int((to_a[:count] >= 0).sum())
+        free[a] += arrived_b - arrived_a
+        free[b] += arrived_a - arrived_b
+    return after if moved.any() else None
+
+
+def _best_first(gains: IntArray, members: IntArray, allowed: BoolArray, core: int) -> tuple[IntArray, IntArray]:
+    who = members[allowed[members, core]]
+    gain = gains[who, core]
+    order = np.argsort(-gain, kind="stable")
+    return who[order], gain[order]
+
+
+def _with_empty(who: IntArray, gain: IntArray, empty: int) -> tuple[IntArray, IntArray]:
+    at = int(np.searchsorted(-gain, 0, side="right"))
+    return np.insert(who, at, np.full(empty, -1)), np.insert(gain, at, np.zeros(empty, dtype=np.int64))
+
+
+def exchange_cores(traffic: Traffic, core_of: IntArray, movable: BoolArray, room: IntArray) -> tuple[IntArray, int]:
+    """Exchange the contents of whole cores while that lowers the cost.
+
+    Args:
+        core_of: core of each neuron.
+        movable: cores whose content may go elsewhere.
+        room: neurons that each core can hold.
+    """
+    reach, cost = traffic.reach(core_of), traffic.cost(core_of)
+    held = np.bincount(core_of, minlength=room.size)
+    chip, starts = traffic.board.chip_index, np.arange(0, room.size, traffic.board.chip.geometry.cores)
+    for _ in range(3):
+        before = cost
+        for a in range(room.size):
+            for b in range(a + 1, room.size):
+                fits = held[a] <= room[b] and held[b] <= room[a]
+                if chip[a] == chip[b] or not (movable[a] and movable[b] and fits) or not held[a] + held[b]:
+                    continue
+                exchanged = np.arange(room.size)
+                exchanged[[a, b]] = b, a
+                candidate, cores = exchanged[core_of], reach.cores[:, exchanged]
+                there = Reach(cores, np.add.reduceat(cores, starts, axis=1))
+                candidate_cost = traffic.cost(candidate, there)
+                if candidate_cost < cost:
+                    core_of, reach, cost, held = candidate, there, candidate_cost, held[exchanged]
+        if cost == before:
+            break
+    return core_of, cost

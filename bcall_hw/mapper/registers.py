@@ -1,0 +1,57 @@
+"""From places, tags and CAM to the whole register image, and the mapped network around it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bcall_hw.calibration import Calibration
+from bcall_hw.chip_config import ChipConfig
+from bcall_hw.mapper.biases import bias_registers, choices_of_cores, far_codes
+from bcall_hw.mapper.board import Board
+from bcall_hw.mapper.cam import Cam, addresses
+from bcall_hw.mapper.check import InputReach
+from bcall_hw.mapper.departures import Departure
+from bcall_hw.mapper.mapped import MappedNetwork
+from bcall_hw.mapper.place import Placement
+from bcall_hw.mapper.sram import sram_entries
+from bcall_hw.mapper.synapses import Synapses
+from bcall_hw.mapper.tags import Routes
+from bcall_hw.mapping import Mapping
+from bcall_hw.network import Network
+
+
+def mapped_network(
+    asked: Network, synapses: Synapses, departures: list[Departure], board: Board, placement: Placement, routes: Routes,
+    cam: Cam, mapping: Mapping, calibration: Calibration,
+) -> MappedNetwork:  # fmt: skip
+    """Everything that was decided, as registers and as the way between names and addresses."""
+    empty = ChipConfig.after_opening(board.chip, board.chips)
+    choices = choices_of_cores(board, placement.kind, mapping, calibration)
+    sram, warnings = sram_entries(synapses, placement, board, routes)
+    # Neurons that hold nothing take the second leak, which the mapping sets strong to keep them silent.
+    tau2 = np.ones((len(board.cores), board.chip.geometry.neurons), dtype=np.bool_)
+    tau2[placement.core_of, routes.seat] = False
+    config = empty.with_registers(
+        cam=cam.registers, sram=sram, biases=bias_registers(choices, empty, mapping), tau2=tau2.reshape(empty.tau2.shape)
+    )
+    every, inputs = addresses(placement, board, routes), synapses.network.inputs
+    rows = {i.name: slice(synapses.first_source[i.name], synapses.first_source[i.name] + i.size) for i in inputs}
+    cores = [[board.cores[core] for core in np.flatnonzero(reach).tolist()] for reach in routes.reach[: synapses.inputs]]
+    return MappedNetwork(
+        network=synapses.network, asked=asked, config=config,
+        addresses={p.name: every[synapses.neurons_of(p.name)] for p in synapses.network.populations},
+        input_tags={name: routes.tag[row] for name, row in rows.items()},
+        input_reach={name: [frozenset(c) for c in cores[row]] for name, row in rows.items()},
+        plastic=cam.plastic, biases=choices, warnings=[*(d.text for d in departures + cam.departures), *warnings, *far_codes(choices)],
+        departures=departures + cam.departures, synapses=synapses, copies=cam.copies, defects=board.defects,
+    )  # fmt: skip
+
+
+def reach_of_inputs(mapped: MappedNetwork) -> InputReach:
+    """For the check: tag, name and reached cores of every input source with targets."""
+    return [
+        (tag, f"input {name!r} source {index}", mapped.input_reach[name][index])
+        for name, tags in mapped.input_tags.items()
+        for index, tag in enumerate(tags.tolist())
+        if tag >= 0
+    ]
