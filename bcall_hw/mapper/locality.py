@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bcall_hw import random_bits
 from bcall_hw.arrays import BoolArray, IntArray
 from bcall_hw.mapper.board import Board
 from bcall_hw.mapper.synapses import Synapses
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 # What a placement pays: 1 for each (source, core). These are choices, not numbers of a chip.
 _INPUT_CHIP, _ENTRY, _HOP, _WARNED = 2, 1, 4, 16
 #: For each chip beyond the destinations of a source, and for each source beyond the tags of a core.
-_OVER = 10_000
-_ROUNDS, _PATIENCE, _WORTH = 40, 4, 0.002
+_OVER = 1_000_000
+_ROUNDS, _PATIENCE = 60, 12
+_SMOOTHINGS, _SMOOTH_BITS = 16, 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +99,16 @@ class Traffic:
         return np.asarray(gains + as_source[own, chip[core_of]][:, None] - as_source[:, chip], dtype=np.int64)
 
 
+def feasible(cost: int) -> bool:
+    """Whether a placement of this cost keeps within the limits of tags and destinations."""
+    return cost < _OVER
+
+
+def hopeless(cost: int, sources: int) -> bool:
+    """Whether a placement of this cost breaks the limits so often that another start will not mend it."""
+    return cost > _OVER * sources
+
+
 def _poisson_together(synapses: Synapses, source: IntArray, target: IntArray) -> tuple[IntArray, IntArray, IntArray]:
     """All Poisson sources reach the same cores: each gets the targets of all of them."""
     mine = [
@@ -135,6 +147,27 @@ def local_order(traffic: Traffic) -> tuple[IntArray, IntArray]:
     return neurons - traffic.inputs, component[neurons].astype(np.int64)
 
 
+def smooth_orders(traffic: Traffic, count: int) -> list[IntArray]:
+    """Neurons ordered by random numbers that were averaged over common sources again and again.
+
+    Neurons of one community come to have nearly one number, which communities do not share: power iteration towards the
+    slowest modes of the network, in whole numbers so that it is the same on every machine.
+    """
+    orders = []
+    n_heard, n_targets = (np.maximum(m.sum(axis=1), 1) for m in (traffic.heard, traffic.targets))
+    weight = traffic.heard.sum(axis=1)
+    for draw in range(count):
+        bits = random_bits.raw_bits(draw, "placement", traffic.heard.shape[0])
+        value = (bits >> np.uint64(64 - _SMOOTH_BITS)).astype(np.int64)
+        for _ in range(_SMOOTHINGS):
+            value -= int((weight * value).sum()) // max(int(weight.sum()), 1)
+            value *= 2**_SMOOTH_BITS // max(int(np.abs(value).max()), 1)
+            by_source = (traffic.targets @ value) // n_targets
+            value = ((traffic.heard @ by_source) // n_heard + by_source[traffic.inputs :] + value) // 3
+        orders.append(np.argsort(value, kind="stable"))
+    return orders
+
+
 def improve(traffic: Traffic, core_of: IntArray, allowed: BoolArray, room: IntArray) -> tuple[IntArray, int]:
     """Exchange neurons between cores while that lowers the cost.
 
@@ -146,24 +179,27 @@ def improve(traffic: Traffic, core_of: IntArray, allowed: BoolArray, room: IntAr
     Returns:
         The core of each neuron, and the cost.
     """
-    best, best_cost, share, idle = core_of, traffic.cost(core_of), 0.5, 0
+    best, best_cost, most, failed = core_of, traffic.cost(core_of), max(1, core_of.size // 4), 0
     for _ in range(_ROUNDS):
-        candidate = _exchange(traffic.gains(best), best, allowed, room, share)
-        if candidate is None:
+        candidate = _exchange(traffic.gains(best), best, allowed, room, most, failed)
+        if candidate is None or failed == _PATIENCE:
             break
         cost = traffic.cost(candidate)
         if cost < best_cost:
-            idle = idle + 1 if cost > best_cost * (1 - _WORTH) else 0
-            best, best_cost, share = candidate, cost, min(1.0, share * 1.5)
+            best, best_cost, failed = candidate, cost, 0
         else:  # too many moves at once undid each other
-            share, idle = share / 4, idle + 1
-        if idle > _PATIENCE or share < 1e-3:
-            break
+            most, failed = max(1, most // 4), failed + 1
     return best, best_cost
 
 
-def _exchange(gains: IntArray, core_of: IntArray, allowed: BoolArray, room: IntArray, share: float) -> IntArray | None:
-    """A placement after the best share of all exchanges between pairs of cores that save something, or None."""
+def _exchange(
+    gains: IntArray, core_of: IntArray, allowed: BoolArray, room: IntArray, most: int, later: int
+) -> IntArray | None:
+    """A placement after at most so many exchanges between pairs of cores, each of which would save something, or None.
+
+    Args:
+        later: pairs of cores, of those that would save most, that are left for the end.
+    """
     moved, after = np.zeros(core_of.size, dtype=np.bool_), core_of.copy()
     free = room - np.bincount(core_of, minlength=room.size)
     members = [np.flatnonzero(core_of == core) for core in range(room.size)]
@@ -174,14 +210,16 @@ def _exchange(gains: IntArray, core_of: IntArray, allowed: BoolArray, room: IntA
             potential = sum(int(np.maximum(gain, 0).sum()) for _, gain in there)
             if potential > 0:
                 candidates.append((-potential, a, b, there))
-    for _, a, b, there in sorted(candidates, key=lambda c: c[:3]):
+    candidates.sort(key=lambda c: c[:3])
+    for _, a, b, there in candidates[later:] + candidates[:later]:
         (to_b, gain_b), (to_a, gain_a) = ((who[~moved[who]], gain[~moved[who]]) for who, gain in there)
         # An empty place is a neuron that does not mind where it stands.
         to_b, gain_b = _with_empty(to_b, gain_b, int(free[a]))
         to_a, gain_a = _with_empty(to_a, gain_a, int(free[b]))
         pairs = min(to_a.size, to_b.size)
         worth = int((gain_a[:pairs] + gain_b[:pairs] > 0).sum())
-        count = int(np.ceil(worth * share))
+        count = min(-(-worth // 2), most)
+        most -= count
         for who, core in ((to_b[:count], b), (to_a[:count], a)):
             real = who[who >= 0]
             after[real], moved[real] = core, True

@@ -14,7 +14,7 @@ from bcall_hw.arrays import IntArray
 from bcall_hw.errors import BcallError, BiasConflict, DefectInTheWay, PlacementFull
 from bcall_hw.mapper.board import Board
 from bcall_hw.mapper.kinds import Kind, kinds_of, merged, share_cores
-from bcall_hw.mapper.locality import Traffic, exchange_cores, improve, local_order
+from bcall_hw.mapper.locality import Traffic, exchange_cores, feasible, hopeless, improve, local_order, smooth_orders
 from bcall_hw.mapper.synapses import Synapses
 from bcall_hw.network import Network, NeuronParameters, Population
 
@@ -22,6 +22,10 @@ from bcall_hw.network import Network, NeuronParameters, Population
 _WORTH_SCATTERING = 0.05
 #: An end of a group within one part in so many of a core's even share is a better cut than the even one.
 _NEAR = 4
+#: Orders by smoothed random numbers that are tried.
+_SMOOTH_ORDERS = 3
+#: Starts from which exchanges set out, as long as they find no placement that keeps within the limits.
+_STARTS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,14 +205,21 @@ def _arranged(
         allowed[np.ix_(neurons, mine)] = True
     if len(np.unique(in_order)) == 1 or not synapses.source.size:
         return in_order
-    order, component = local_order(traffic)
-    by_locality = wishes.core_of.copy()
-    for populations, mine in zip(waiting, cores, strict=True):
-        numbers = [network.populations.index(p) for p in populations]
-        chosen = np.isin(synapses.population[order], numbers)
-        by_locality[order[chosen]] = _dealt(order[chosen], component[chosen], mine, left)
-    first = min((in_order, by_locality), key=traffic.cost)
-    best, cost = improve(traffic, first, allowed, board.room)
+    starts = [in_order]
+    orders = [local_order(traffic), *((order, np.zeros_like(order)) for order in smooth_orders(traffic, _SMOOTH_ORDERS))]
+    for order, group in orders:
+        start = wishes.core_of.copy()
+        for populations, mine in zip(waiting, cores, strict=True):
+            chosen = np.isin(synapses.population[order], [network.populations.index(p) for p in populations])
+            start[order[chosen]] = _dealt(order[chosen], group[chosen], mine, left)
+        starts.append(start)
+    best, cost = in_order, traffic.cost(in_order)
+    for start in sorted(starts, key=traffic.cost)[:_STARTS]:
+        found, found_cost = improve(traffic, start, allowed, board.room)
+        if found_cost < cost:
+            best, cost = found, found_cost
+        if feasible(cost) or hopeless(cost, synapses.sources):
+            break
     movable = np.ones(len(board.cores), dtype=np.bool_)
     movable[list(wishes.residents)] = False
     best, cost = exchange_cores(traffic, best, movable, board.room)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -30,7 +31,9 @@ from bcall_hw.mapper.place import Placement
 from bcall_hw.mapper.synapses import Synapses
 
 #: Turnings-out before the search gives up: so many, and so many for each source.
-_TURNS, _TURNS_EACH = 2_000, 1
+_TURNS, _TURNS_EACH = 10_000, 4
+#: The price of turning out a wished tag, or of a seat or tag that cannot be had.
+_NEVER = 1 << 40
 
 Seat = tuple[int, int]
 #: Where a source could be: its seat (None for an input) and its tag (None for a neuron without targets).
@@ -109,11 +112,13 @@ class _Task:
         self.mask = [sum(bits[core] for core in np.flatnonzero(row).tolist()) for row in reach]
         self.used = [0] * chip.tags_per_core
         self.holders: list[list[int]] = [[] for _ in range(chip.tags_per_core)]
-        self.sitter: dict[Seat, int] = {}
+        self.owner = np.full((chip.tags_per_core, len(board.cores)), -1, dtype=np.int64)
+        self.sitter = np.full((len(board.cores), g.neurons), -1, dtype=np.int64)
         self.free = [dict.fromkeys(order) for order in board.seat_order]
         self.tag: dict[int, int] = {}
         self.seat: dict[int, Seat] = {}
-        self.weight = [1] * synapses.sources
+        # What it costs to turn each source out; the last one stands for nobody.
+        self.price = np.append(np.ones(synapses.sources, dtype=np.int64), 0)
         self.wished: dict[int, int] = {}
         for group in synapses.network.inputs:
             first = synapses.first_source[group.name]
@@ -126,27 +131,30 @@ class _Task:
     def _put(self, source: int, option: Option) -> None:
         seat, tag = option
         if seat is not None:
-            self.sitter[seat], self.seat[source] = source, seat
+            self.sitter[seat] = source
+            self.seat[source] = seat
             self.free[seat[0]].pop(seat[1], None)
         if tag is not None:
             self.used[tag] |= self.mask[source]
+            self.owner[tag, self.reach[source]] = source
             self.holders[tag].append(source)
             self.tag[source] = tag
 
     def _out(self, source: int) -> None:
         seat, tag = self.seat.pop(source, None), self.tag.pop(source, None)
         if seat is not None:
-            del self.sitter[seat]
+            self.sitter[seat] = -1
             self.free[seat[0]][seat[1]] = None
         if tag is not None:
             self.used[tag] &= ~self.mask[source]
+            self.owner[tag, self.reach[source]] = -1
             self.holders[tag].remove(source)
 
     def _in_the_way(self, source: int, option: Option) -> list[int]:
         seat, tag = option
         found = [] if tag is None else [h for h in self.holders[tag] if self.mask[h] & self.mask[source]]
-        sitter = self.sitter.get(seat) if seat is not None else None
-        return found if sitter is None or sitter in found else [*found, sitter]
+        sitter = int(self.sitter[seat]) if seat is not None else -1
+        return found if sitter < 0 or sitter in found else [*found, sitter]
 
     def _tags(self, source: int, number: int) -> list[int]:
         """Tags that a neuron can have in a seat with this number, its own core's first."""
@@ -177,10 +185,21 @@ class _Task:
             for tag in self._tags(source, number):
                 yield (core, number), tag
 
+    def _seatable(self, neuron: int) -> bool:
+        """Whether a sound seat could hold a neuron's inputs; one that none can hold is among the problems already."""
+        return int(self.synapses.cam_demand[neuron]) <= self.board.chip.cam.entries - self.board.reserve
+
     def _lacks_entries(self, neuron: int, core: int, number: int) -> bool:
-        """Whether a seat has too few working CAM entries; a neuron that no seat can hold is among the problems already."""
-        demand = int(self.synapses.cam_demand[neuron])
-        return int(self.board.entries[core, number]) < demand <= self.board.chip.cam.entries - self.board.reserve
+        """Whether a seat has too few working CAM entries."""
+        return self._seatable(neuron) and int(self.board.entries[core, number]) < int(self.synapses.cam_demand[neuron])
+
+    @cached_property
+    def _wished_seats(self) -> BoolArray:
+        """Seats that were wished, shape (cores, neurons): nobody else may have them."""
+        seats = np.zeros(self.sitter.shape, dtype=np.bool_)
+        wished = self.placement.wished_seat >= 0
+        seats[self.placement.core_of[wished], self.placement.wished_seat[wished]] = True
+        return seats
 
     # The three steps --------------------------------------------------------------------------------------------------
 
@@ -246,7 +265,7 @@ class _Task:
             silent = [n for n in mine.tolist() if not self.mask[n + self.synapses.inputs] and self.placement.wished_seat[n] < 0]
             for number in poor:
                 seat = (core, number)
-                if silent and seat not in self.sitter and self.board.alive[seat]:
+                if silent and self.sitter[seat] < 0 and self.board.alive[seat]:
                     fits = [n for n in silent if not self._lacks_entries(n, *seat)]
                     if fits:
                         silent.remove(fits[0])
@@ -256,7 +275,7 @@ class _Task:
         """Inputs prefer a tag that no other input has, though one that reaches other cores may share it."""
         mask, shared = self.mask[source], None
         for seat, tag in self._options(source, free_only=True):
-            if (seat is None or seat not in self.sitter) and (tag is None or not self.used[tag] & mask):
+            if (seat is None or self.sitter[seat] < 0) and (tag is None or not self.used[tag] & mask):
                 if seat is None and tag is not None and any(h < self.synapses.inputs for h in self.holders[tag]):
                     shared = shared or (seat, tag)
                     continue
@@ -269,37 +288,52 @@ class _Task:
     def search(self, waiting: list[int]) -> list[int]:
         """Turn out whoever is cheapest to turn out, again and again; returns who is left without a place."""
         turns = _TURNS + _TURNS_EACH * self.synapses.sources
-        draws = random_bits.raw_bits(0, "tags", turns)
+        self.price[list(self.wished)] = _NEVER
         best = list(waiting)
-        for draw in draws.tolist():
-            if not waiting:
-                break
+        for draw in random_bits.raw_bits(0, "tags", turns).tolist():
             source = waiting.pop(draw % len(waiting))
-            if self._take_free(source):
-                continue
-            cheapest: list[tuple[Option, list[int]]] = []
-            least = None
-            for option in self._options(source):
-                out = self._in_the_way(source, option)
-                price = sum(self.weight[o] for o in out)
-                fixed = any(o in self.wished for o in out)
-                if fixed or (least is not None and price > least):
-                    continue
-                if least is None or price < least:
-                    least, cheapest = price, []
-                cheapest.append((option, out))
-            if not cheapest:
+            option = self._cheapest(source, draw >> 20)
+            if option is None:
                 waiting.append(source)
                 continue
-            option, out = cheapest[(draw >> 20) % len(cheapest)]
-            for other in out:
+            for other in self._in_the_way(source, option):
                 self._out(other)
-                self.weight[other] += 1
+                self.price[other] += 1
                 waiting.append(other)
             self._put(source, option)
             if len(waiting) < len(best):
                 best = list(waiting)
-        return waiting and best
+            if not waiting:
+                return []
+        return best
+
+    def _cheapest(self, source: int, draw: int) -> Option | None:
+        """One of the options whose holders are cheapest to turn out; a holder counts in each core where it is in the way."""
+        g, neuron = self.board.chip.geometry, source - self.synapses.inputs
+        price = self.price[self.owner[:, self.reach[source]]].sum(axis=1)
+        price[list(self.board.chip.reserved_tags)] = _NEVER
+        if neuron < 0:
+            tag = self._one_of(price[: self.board.chip.stimulus.sources], draw)
+            return None if tag is None else (None, tag)
+        core, wished = int(self.placement.core_of[neuron]), int(self.placement.wished_seat[neuron])
+        seats = self.price[self.sitter[core]].copy()
+        possible = np.zeros(g.neurons, dtype=np.bool_)
+        possible[[wished] if wished >= 0 else self.board.seat_order[core]] = True
+        if wished < 0:
+            possible &= ~((self.board.entries[core] < self.synapses.cam_demand[neuron]) & self._seatable(neuron))
+            seats[self._wished_seats[core]] = _NEVER
+        seats[~possible] = _NEVER
+        if not self.mask[source]:
+            number = self._one_of(seats, draw)
+            return None if number is None else ((core, number), None)
+        tag = self._one_of((price.reshape(self.virtual, g.neurons) + seats).ravel(), draw)
+        return None if tag is None else ((core, tag % g.neurons), tag)
+
+    @staticmethod
+    def _one_of(prices: IntArray, draw: int) -> int | None:
+        least = prices.min()
+        ties = np.flatnonzero(prices == least)
+        return None if least >= _NEVER else int(ties[draw % ties.size])
 
     def routes(self) -> Routes:
         """What was found."""
