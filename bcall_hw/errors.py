@@ -114,6 +114,10 @@ class UnheardTag(MappingViolation):
     """A CAM entry listens to a tag that no source sends to its core."""
 
 
+class RoundTripBroken(MappingViolation):
+    """The registers do not hold the network that they were made from: a defect of the mapper."""
+
+
 class FieldOverflow(MappingViolation):
     """A register field holds a value that its bits cannot."""
 

@@ -150,6 +150,14 @@ class BiasChoice:
         return self.predicted / self.wanted - 1.0 if self.wanted else 0.0
 
 
+def charge_c(chip: ChipModel, calibration: Calibration, law: Law, circuit: Circuit | None) -> float:
+    """The charge (C) that a bias current drains in the time that it sets: see `circuits`."""
+    capacitance = calibration.capacitance_f(chip, circuit) if circuit else 0.0
+    if law == "time_constant":
+        return circuits.thermal_charge_c(chip, capacitance)
+    return circuits.switching_charge_c(chip, capacitance)
+
+
 def idle_codes(chip: ChipModel, mapping: Mapping) -> dict[str, BiasCode]:
     """The codes of a core that holds no neuron, by bias name."""
     return {bias.name: mapping.idle.get(bias.name, bias.samna_default) for bias in chip.biases}
@@ -198,12 +206,6 @@ class _Chooser:
     def predicted(self, quantity: str) -> float | None:
         return next((c.predicted for c in self.choices if c.quantity == quantity), None)
 
-    def _charge(self, law: Law, circuit: Circuit | None) -> float:
-        capacitance = self.calibration.capacitance_f(self.chip, circuit) if circuit else 0.0
-        if law == "time_constant":
-            return circuits.thermal_charge_c(self.chip, capacitance)
-        return circuits.switching_charge_c(self.chip, capacitance)
-
     def _code(self, quantity: str, bias: str, current_a: float, describe: str) -> tuple[BiasCode, float] | None:
         name = self.bias_name(bias)
         try:
@@ -232,7 +234,7 @@ class _Chooser:
             if found:
                 self._add(quantity, rule.bias, found[0], value, found[1])
             return
-        charge = self._charge(rule.law, rule.circuit)
+        charge = charge_c(self.chip, self.calibration, rule.law, rule.circuit)
         low, high = (charge / i for i in reversed(current_range_a(self.chip)))
         nearest = low if value < low else high
         describe = (
@@ -244,7 +246,7 @@ class _Chooser:
 
     def dpi(self, name: str, rule: DpiMapping, wanted: SynapseParameters, pulse_s: float) -> None:
         """Tau, gain and weight of a DPI; the weight is chosen for the tau, gain and pulse that the codes really give."""
-        charge = self._charge("time_constant", rule.circuit)
+        charge = charge_c(self.chip, self.calibration, "time_constant", rule.circuit)
         self.simple(f"{name}.tau_s", Quantity(bias=rule.tau, law="time_constant", circuit=rule.circuit), wanted.tau_s)
         tau_s = self.predicted(f"{name}.tau_s")
         if tau_s is None:

@@ -66,7 +66,7 @@ class Board:
     @cached_property
     def room(self) -> IntArray:
         """Working neurons of each core."""
-        return self.alive.sum(axis=1).astype(np.int64)
+        return np.asarray(self.alive.sum(axis=1), dtype=np.int64)
 
     @cached_property
     def seat_order(self) -> list[list[int]]:

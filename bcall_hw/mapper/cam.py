@@ -128,7 +128,8 @@ def _slots(
     if multiplicity.size and int(multiplicity.min()) != int(multiplicity.max()):
         used = (int(multiplicity.min()), int(multiplicity.max()))
         fix = "Give every synapse of a plastic connection the same multiplicity."
-        raise InvalidValue("plastic synapses need one multiplicity", where=f"connection {connection.name!r}", used=used, fix=fix)
+        where = f"connection {connection.name!r}"
+        raise InvalidValue("plastic synapses need one multiplicity", where=where, used=used, fix=fix)
     neurons = synapses.neurons_of(connection.target)
     source = synapses.source[rows] - synapses.first_source[connection.source]
     target = synapses.target[rows] - neurons.start

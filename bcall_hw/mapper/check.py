@@ -24,7 +24,9 @@ def check(config: ChipConfig, inputs: InputReach = (), defects: Defects | None =
         defects: of the board: dead entries must be left alone, and stuck ones must hear what they say, or nothing.
     """
     chip, g = config.chip, config.chip.geometry
-    problems: list[BcallError] = []
+    problems = _too_wide(config)
+    if problems:  # what such words say is not what is written
+        return problems
     arrivals: dict[tuple[int, int], dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
     for tag, name, cores in inputs:
         if tag in chip.reserved_tags:
@@ -58,9 +60,29 @@ def check(config: ChipConfig, inputs: InputReach = (), defects: Defects | None =
     return problems
 
 
+def _too_wide(config: ChipConfig) -> list[BcallError]:
+    """The first value of each field that its bits, or the chip's geometry, cannot hold."""
+    chip, g = config.chip, config.chip.geometry
+    hops, tags = chip.sram.max_hops, chip.sram.virtual_cores - 1
+    types = max(t.code for t in chip.synapse_types)
+    limits: dict[str, dict[str, int]] = {
+        "cam": {"source_core": tags, "source_neuron": g.neurons - 1, "type": types},
+        "sram": {"virtual_core": tags, "sy": 1, "dy": hops, "sx": 1, "dx": hops, "core_mask": 2**g.cores - 1},
+    }
+    problems: list[BcallError] = []
+    for kind, fields in limits.items():
+        for field, limit in fields.items():
+            values = getattr(config, kind)[field]
+            for index, core, neuron, entry in np.argwhere(values > limit)[:1].tolist():
+                where = f"chip {config.chips[index]} core {core} neuron {neuron} {kind.upper()} entry {entry}"
+                used = int(values[index, core, neuron, entry])
+                problems.append(FieldOverflow(f"{field} is too large", where=where, used=used, limit=limit))
+    return problems
+
+
 def heard_tags(config: ChipConfig, defects: Defects) -> IntArray:
     """The tag that each CAM entry hears, shape of `config.cam`; -1 for dead entries."""
-    heard = config.cam["source_core"].astype(np.int64) * config.chip.geometry.neurons + config.cam["source_neuron"]
+    heard: IntArray = config.cam["source_core"].astype(np.int64) * config.chip.geometry.neurons + config.cam["source_neuron"]
     for chip, *at, bit, value in defects.stuck_tag_bits:
         if chip in config.chips:
             place = (config.chips.index(chip), *at)

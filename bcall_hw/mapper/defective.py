@@ -50,7 +50,7 @@ def entries_around_defects(
         parks = heard(board, seat, entry, parked) == parked
         for row, unit in enumerate(units):
             fits[row, column] = heard(board, seat, entry, unit.tag) == unit.tag and (parks or not unit.plastic)
-    match = maximum_bipartite_matching(csr_array(fits), perm_type="column")
+    match = np.asarray(maximum_bipartite_matching(csr_array(fits), perm_type="column"), dtype=np.int64)
     lost = np.flatnonzero(match < 0)
     if lost.size:
         where, tag = f"{name} ({board.core_name(seat[0])} neuron {seat[1]})", board.chip.tag_name(units[int(lost[0])].tag)

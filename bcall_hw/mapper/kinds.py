@@ -120,7 +120,8 @@ def _exactly(needs: Sequence[int], rooms: Sequence[int]) -> list[list[int]] | No
     once = np.kron(np.ones(n_kinds), np.eye(n_cores))
     enough = np.kron(np.eye(n_kinds), np.asarray(rooms, dtype=np.float64))
     constraints = [LinearConstraint(once, ub=1), LinearConstraint(enough, lb=np.asarray(needs, dtype=np.float64))]
-    found = milp(np.ones(n_kinds * n_cores), constraints=constraints, integrality=1, bounds=Bounds(0, 1))
+    whole = np.ones(n_kinds * n_cores, dtype=np.int64)
+    found = milp(np.ones(n_kinds * n_cores), constraints=constraints, integrality=whole, bounds=Bounds(0, 1))
     if found.x is None:
         return None
     chosen: IntArray = np.rint(found.x).astype(np.int64).reshape(n_kinds, n_cores)

@@ -111,14 +111,12 @@ def hopeless(cost: int, sources: int) -> bool:
 
 def _poisson_together(synapses: Synapses, source: IntArray, target: IntArray) -> tuple[IntArray, IntArray, IntArray]:
     """All Poisson sources reach the same cores: each gets the targets of all of them."""
-    mine = [
-        np.arange(synapses.first_source[i.name], synapses.first_source[i.name] + i.size)
-        for i in synapses.network.inputs
-        if i.poisson
-    ]
-    if not mine:
-        return source, target, np.zeros(0, dtype=np.int64)
-    poisson = np.intersect1d(np.concatenate(mine), synapses.used_sources)
+    mine = np.zeros(synapses.sources, dtype=np.bool_)
+    for group in synapses.network.inputs:
+        mine[synapses.rows[group.name]] = group.poisson
+    poisson = synapses.used_sources[mine[synapses.used_sources]]
+    if not poisson.size:
+        return source, target, poisson
     of_poisson = np.isin(source, poisson)
     union = np.unique(target[of_poisson])
     source = np.concatenate([source[~of_poisson], np.repeat(poisson, union.size)])
@@ -192,9 +190,7 @@ def improve(traffic: Traffic, core_of: IntArray, allowed: BoolArray, room: IntAr
     return best, best_cost
 
 
-def _exchange(
-    gains: IntArray, core_of: IntArray, allowed: BoolArray, room: IntArray, most: int, later: int
-) -> IntArray | None:
+def _exchange(gains: IntArray, core_of: IntArray, allowed: BoolArray, room: IntArray, most: int, later: int) -> IntArray | None:
     """A placement after at most so many exchanges between pairs of cores, each of which would save something, or None.
 
     Args:

@@ -12,7 +12,7 @@ from bcall_hw.calibration import Calibration, load_calibration
 from bcall_hw.chip_config import ChipConfig
 from bcall_hw.chip_model import ChipModel, load_chip
 from bcall_hw.defects import Defects
-from bcall_hw.errors import BcallError, NetworkDoesNotFit
+from bcall_hw.errors import BcallError, NetworkDoesNotFit, RoundTripBroken
 from bcall_hw.mapper.biases import code_problems
 from bcall_hw.mapper.board import Board, boards_to_try
 from bcall_hw.mapper.cam import Cam, cam_entries, check_efficacy
@@ -23,6 +23,7 @@ from bcall_hw.mapper.mapped import MappedNetwork
 from bcall_hw.mapper.options import MapOptions
 from bcall_hw.mapper.place import Placement, place, room_problems, wished_places
 from bcall_hw.mapper.registers import mapped_network, reach_of_inputs
+from bcall_hw.mapper.round_trip import differences
 from bcall_hw.mapper.sram import destination_problems, source_problems
 from bcall_hw.mapper.synapses import Synapses
 from bcall_hw.mapper.tags import Routes, assign_tags, full_core_problems, wished_tag_problems
@@ -86,9 +87,7 @@ def map_network(
     raise NetworkDoesNotFit(known + min(failed, key=len), subject)
 
 
-def _tries(
-    board: Board, synapses: Synapses, calibration: Calibration, efficacy: MappingOf[str, BoolArray]
-) -> Iterator[Try]:
+def _tries(board: Board, synapses: Synapses, calibration: Calibration, efficacy: MappingOf[str, BoolArray]) -> Iterator[Try]:
     """Ways to map on a board, one after the other: on few cores, then on all of them. The first that is no list fits."""
     network = synapses.network
     wishes, problems = wished_places(network, synapses, board)
@@ -124,5 +123,7 @@ def _check_result(mapped: MappedNetwork, subject: str) -> None:
     """An independent look at what was made: by the rules, and by reading the network back."""
     config: ChipConfig = mapped.config
     found = check(config, reach_of_inputs(mapped), mapped.defects)
+    if not found:
+        found = [RoundTripBroken(text, where="registers") for text in differences(mapped)]
     if found:
         raise NetworkDoesNotFit(found, f"the mapper's own result for {subject}")

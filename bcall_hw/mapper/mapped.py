@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping as MappingOf
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bcall_hw.arrays import BoolArray, FloatArray, IntArray
+from bcall_hw.calibration import Calibration
 from bcall_hw.chip_config import ChipConfig
 from bcall_hw.defects import Defects
 from bcall_hw.errors import InvalidValue, UnknownName
@@ -18,7 +19,7 @@ from bcall_hw.mapper.board import Core
 from bcall_hw.mapper.departures import Departure
 from bcall_hw.mapper.plastic import PlasticSlots, write_flips
 from bcall_hw.mapper.synapses import Synapses
-from bcall_hw.mapping import BiasChoice
+from bcall_hw.mapping import BiasChoice, Mapping
 from bcall_hw.network import Network
 from bcall_hw.recording import SpikeRecording
 from bcall_hw.stimulus import Stimulus
@@ -43,28 +44,38 @@ class MappedNetwork:
         departures: how `network` and its multiplicities differ from what was asked.
         synapses: every synapse of `network`.
         copies: int, shape (synapses,): CAM entries that each holds.
+        mapping, calibration: that the codes were chosen with.
         defects: of the board that it was mapped for.
     """
 
     network: Network
     asked: Network
     config: ChipConfig
-    addresses: Mapping[str, IntArray]
-    input_tags: Mapping[str, IntArray]
-    input_reach: Mapping[str, list[frozenset[Core]]]
-    plastic: Mapping[str, PlasticSlots]
-    biases: Mapping[Core, list[BiasChoice]]
+    addresses: MappingOf[str, IntArray]
+    input_tags: MappingOf[str, IntArray]
+    input_reach: MappingOf[str, list[frozenset[Core]]]
+    plastic: MappingOf[str, PlasticSlots]
+    biases: MappingOf[Core, list[BiasChoice]]
     warnings: list[str]
     departures: list[Departure]
     synapses: Synapses
     copies: IntArray
+    mapping: Mapping
+    calibration: Calibration
     defects: Defects
 
-    def stimulus(self, trains: Mapping[str, Train], isi_base: int | None = None) -> Stimulus:
-        """The list stimulus of spike trains: for each input, (source indices, times in us), in any order.
+    def stimulus(
+        self,
+        trains: MappingOf[str, Train],
+        isi_base: int | None = None,
+        rates_hz: MappingOf[str, npt.ArrayLike] | None = None,
+    ) -> Stimulus:
+        """The stimulus of spike trains and Poisson rates.
 
         Args:
+            trains: for each input played from the list, (source indices, times in us), in any order.
             isi_base: clock ticks per unit of time, see `Stimulus.from_times`.
+            rates_hz: for each Poisson input, one rate for each source, or one for all.
 
         Raises:
             UnknownName, InvalidValue, StimulusProblem: unknown input, index out of range, or the FPGA's limits.
@@ -76,10 +87,7 @@ class MappedNetwork:
                 used = (ids.shape, str(ids.dtype))
                 raise InvalidValue("source indices must be one row of whole numbers", where=f"input {name!r}", used=used)
             ids = ids.astype(np.int64)
-            if name not in self._reach_tables:
-                raise UnknownName(
-                    "no input of that name", where="stimulus", used=name, fix=f"Known: {', '.join(self.input_tags)}"
-                )
+            self._known_input(name)
             start, table = self._reach_tables[name]
             if len(ids) != len(times_us):
                 lengths = (len(ids), len(times_us))
@@ -90,12 +98,41 @@ class MappedNetwork:
             within = np.arange(event.size) - np.repeat(np.cumsum(count) - count, count)
             rows.append(table[start[ids][event] + within])
             times.append(np.asarray(times_us, dtype=np.float64)[event])
+        poisson = self._poisson(rates_hz or {})
         if not times:
-            return Stimulus(self.config.chip)
+            return Stimulus(self.config.chip, **poisson)
         all_times, all_rows = np.concatenate(times), np.concatenate(rows)
         order = np.lexsort((all_rows[:, 2], all_times))
         chips, masks, tags = all_rows[order].T
-        return Stimulus.from_times(self.config.chip, all_times[order], chips, masks, tags, isi_base)
+        played = Stimulus.from_times(self.config.chip, all_times[order], chips, masks, tags, isi_base)
+        return replace(played, **poisson)
+
+    def _known_input(self, name: str) -> None:
+        if name not in self.input_tags:
+            known = ", ".join(self.input_tags) or "none"
+            raise UnknownName("no input of that name", where="stimulus", used=name, fix=f"Known: {known}")
+
+    def _poisson(self, rates_hz: MappingOf[str, npt.ArrayLike]) -> dict[str, Any]:
+        """The part of a stimulus that its Poisson generators play."""
+        rates, cores = np.zeros(self.config.chip.stimulus.sources), set[Core]()
+        for name, given in rates_hz.items():
+            self._known_input(name)
+            group = next(i for i in self.network.inputs if i.name == name)
+            if not group.poisson:
+                fix = "Declare it with poisson = true, so that its cores are routed alike."
+                raise InvalidValue("is no Poisson input", where=f"input {name!r}", used="a rate", fix=fix)
+            values = np.asarray(given, dtype=np.float64)
+            if values.shape not in ((), (group.size,)):
+                where = f"input {name!r}"
+                raise InvalidValue("one rate, or one for each source", where=where, used=values.shape, limit=(group.size,))
+            heard = self.input_tags[name] >= 0
+            rates[self.input_tags[name][heard]] = np.broadcast_to(values, (group.size,))[heard]
+            cores.update(*self.input_reach[name])
+        if not cores:
+            return {}
+        chip = min(c for c, _ in cores)
+        mask = sum(1 << core for _, core in cores)
+        return {"poisson_rates_hz": rates, "poisson_chip": chip, "poisson_core_mask": mask}
 
     @cached_property
     def _reach_tables(self) -> dict[str, tuple[IntArray, IntArray]]:

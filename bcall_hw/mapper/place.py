@@ -7,6 +7,7 @@ between cores keep the traffic local. Which seat of its core a neuron takes is d
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -25,7 +26,7 @@ _NEAR = 4
 #: Orders by smoothed random numbers that are tried.
 _SMOOTH_ORDERS = 3
 #: Starts from which exchanges set out, as long as they find no placement that keeps within the limits.
-_STARTS = 3
+_STARTS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,22 +200,23 @@ def _arranged(
     in_order = wishes.core_of.copy()
     allowed = np.zeros((synapses.neurons, len(board.cores)), dtype=np.bool_)
     for populations, mine in zip(waiting, cores, strict=True):
-        parts = [synapses.neurons_of(p.name) for p in populations]
-        neurons = np.concatenate([np.arange(part.start, part.stop) for part in parts]) if parts else np.zeros(0, dtype=np.int64)
+        neurons = np.flatnonzero(np.isin(synapses.population, [network.populations.index(p) for p in populations]))
         in_order[neurons] = _dealt(neurons, synapses.population[neurons], mine, left)
-        allowed[np.ix_(neurons, mine)] = True
+        allowed[np.ix_(neurons, np.array(mine, dtype=np.int64))] = True
     if len(np.unique(in_order)) == 1 or not synapses.source.size:
         return in_order
-    starts = [in_order]
-    orders = [local_order(traffic), *((order, np.zeros_like(order)) for order in smooth_orders(traffic, _SMOOTH_ORDERS))]
-    for order, group in orders:
+    orders = [(np.arange(synapses.neurons), synapses.population), local_order(traffic)]
+    orders += [(order, np.zeros_like(order)) for order in smooth_orders(traffic, _SMOOTH_ORDERS)]
+    even, full = [in_order], list[IntArray]()
+    for (order, group), starts in product(orders, (even, full)):
         start = wishes.core_of.copy()
         for populations, mine in zip(waiting, cores, strict=True):
             chosen = np.isin(synapses.population[order], [network.populations.index(p) for p in populations])
-            start[order[chosen]] = _dealt(order[chosen], group[chosen], mine, left)
+            start[order[chosen]] = _dealt(order[chosen], group[chosen], mine, left, evenly=starts is even)
         starts.append(start)
     best, cost = in_order, traffic.cost(in_order)
-    for start in sorted(starts, key=traffic.cost)[:_STARTS]:
+    chosen_starts = [start for starts in (even, full) for start in sorted(starts, key=traffic.cost)[:_STARTS]]
+    for start in chosen_starts:
         found, found_cost = improve(traffic, start, allowed, board.room)
         if found_cost < cost:
             best, cost = found, found_cost
@@ -226,8 +228,8 @@ def _arranged(
     return in_order if cost > traffic.cost(in_order) * (1 - _WORTH_SCATTERING) else best
 
 
-def _dealt(neurons: IntArray, group: IntArray, cores: list[int], left: IntArray) -> IntArray:
-    """Deal neurons out to cores in order and evenly; where a group ends near an even cut, cut there."""
+def _dealt(neurons: IntArray, group: IntArray, cores: list[int], left: IntArray, evenly: bool = True) -> IntArray:
+    """Deal neurons out to cores in order and evenly; where a group ends near an even cut, cut there. Or fill core by core."""
     result = np.zeros(neurons.size, dtype=np.int64)
     ends = np.flatnonzero(np.diff(group)) + 1
     at = 0
@@ -237,6 +239,8 @@ def _dealt(neurons: IntArray, group: IntArray, cores: list[int], left: IntArray)
         even = at + min(max(-(-rest * int(left[core]) // max(int(left[core]) + later, 1)), low), high)
         near = ends[(ends >= at + low) & (ends <= at + high) & (np.abs(ends - even) <= (even - at) // _NEAR)]
         cut = int(near[np.argmin(np.abs(near - even))]) if near.size else even
+        if not evenly:
+            cut = at + high
         result[at:cut] = core
         at = cut
     return result

@@ -35,15 +35,17 @@ def mapped_network(
         cam=cam.registers, sram=sram, biases=bias_registers(choices, empty, mapping), tau2=tau2.reshape(empty.tau2.shape)
     )
     every, inputs = addresses(placement, board, routes), synapses.network.inputs
-    rows = {i.name: slice(synapses.first_source[i.name], synapses.first_source[i.name] + i.size) for i in inputs}
+    rows = {i.name: synapses.rows[i.name] for i in inputs}
     cores = [[board.cores[core] for core in np.flatnonzero(reach).tolist()] for reach in routes.reach[: synapses.inputs]]
+    departed = departures + cam.departures
     return MappedNetwork(
         network=synapses.network, asked=asked, config=config,
         addresses={p.name: every[synapses.neurons_of(p.name)] for p in synapses.network.populations},
         input_tags={name: routes.tag[row] for name, row in rows.items()},
         input_reach={name: [frozenset(c) for c in cores[row]] for name, row in rows.items()},
-        plastic=cam.plastic, biases=choices, warnings=[*(d.text for d in departures + cam.departures), *warnings, *far_codes(choices)],
-        departures=departures + cam.departures, synapses=synapses, copies=cam.copies, defects=board.defects,
+        plastic=cam.plastic, biases=choices, departures=departed,
+        warnings=[*(d.text for d in departed), *warnings, *far_codes(choices)], synapses=synapses, copies=cam.copies,
+        mapping=mapping, calibration=calibration, defects=board.defects,
     )  # fmt: skip
 
 

@@ -64,9 +64,7 @@ def relayed(
     return _rewired(synapses, keep, relays, relay), [_cost(synapses, over.size, keep, relays, relay, names)], []
 
 
-def _gather(
-    synapses: Synapses, neuron: int, rows: list[int], limit: int, keep: BoolArray, relays: list[_Relays]
-) -> int:
+def _gather(synapses: Synapses, neuron: int, rows: list[int], limit: int, keep: BoolArray, relays: list[_Relays]) -> int:
     """Move groups of a neuron's inputs behind relays, the largest saving first, until it fits; returns what it then takes."""
     connections = synapses.network.connections
     pools: dict[tuple[int, int], list[int]] = {}
@@ -94,7 +92,7 @@ def _gather(
 def _rewired(synapses: Synapses, keep: BoolArray, relays: list[_Relays], relay: RelayMapping) -> Network:
     network = synapses.network
     populations, connections = list(network.populations), list[Connection]()
-    taken = {g.name for g in (*network.inputs, *network.populations)} | {c.name for c in network.connections}
+    taken = {*synapses.rows, *(c.name for c in network.connections)}
     for index, connection in enumerate(network.connections):
         mine = relays[index]
         if not mine.number:
@@ -112,9 +110,13 @@ def _rewired(synapses: Synapses, keep: BoolArray, relays: list[_Relays], relay: 
         out = [(number, neuron - target, multiplicity) for number, neuron, multiplicity in mine.heard_by]
         connections.append(
             Connection(
-                name=f"{name}.in", source=connection.source, target=name, synapse=relay.synapse, rule=Explicit(pairs=into),
+                name=f"{name}.in",
+                source=connection.source,
+                target=name,
+                synapse=relay.synapse,
+                rule=Explicit(pairs=into),
                 multiplicity=relay.multiplicity,
-            )  # fmt: skip
+            )
         )
         rule = Explicit(pairs=out)
         connections.append(
@@ -130,6 +132,6 @@ def _cost(
     busiest = max((len(group) for r in relays for group, _ in r.number), default=0)
     behind = int((~keep).sum())
     text = f"relay: {helped} neurons hear {behind:,} of {synapses.source.size:,} synapses through {count} relay neurons"
-    text += f" (up to {busiest} sources each): a relayed spike comes about {relay.delay_s * 1e3:.2g} ms later, and spikes of one"
-    text += f" group within {relay.apart_s * 1e3:.2g} ms of each other count once"
+    text += f" (up to {busiest} sources each): a relayed spike comes about {relay.delay_s * 1e3:.2g} ms later, and spikes of"
+    text += f" one group within {relay.apart_s * 1e3:.2g} ms of each other count once"
     return Departure("relay", text, names)

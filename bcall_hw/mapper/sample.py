@@ -29,7 +29,8 @@ def sampled(synapses: Synapses, chip: ChipModel, reserve: int, seed: int) -> tup
         keep[rows] = np.cumsum(synapses.multiplicity[rows]) <= limit
     lost = np.bincount(synapses.connection[~keep], minlength=len(network.connections))
     total = np.bincount(synapses.connection, minlength=len(network.connections))
-    parts = [f"{c.name} {n:,} of {t:,}" for c, n, t in zip(network.connections, lost.tolist(), total.tolist(), strict=True) if n]
+    counts = zip(network.connections, lost.tolist(), total.tolist(), strict=True)
+    parts = [f"{c.name} {n:,} of {t:,}" for c, n, t in counts if n]
     worst = int(np.bincount(synapses.target[~keep], minlength=synapses.neurons).max())
     text = f"sample: {over.size} neurons lose {int(lost.sum()):,} of {synapses.source.size:,} synapses"
     text += f" (at most {worst} each; by connection: {', '.join(parts)})"

@@ -49,7 +49,7 @@ def destination_problems(synapses: Synapses, placement: Placement, board: Board,
 
 def _poisson_problems(synapses: Synapses, board: Board, chips: BoolArray) -> list[BcallError]:
     mine = [i for i in synapses.network.inputs if i.poisson]
-    rows = [chips[synapses.first_source[i.name] :][: i.size] for i in mine]
+    rows = [chips[synapses.rows[i.name]] for i in mine]
     reached = np.flatnonzero(np.concatenate(rows).any(axis=0)) if rows else np.zeros(0, dtype=np.int64)
     limit = board.chip.poisson.target_chips
     if reached.size <= limit:
@@ -90,9 +90,7 @@ def sram_entries(synapses: Synapses, placement: Placement, board: Board, routes:
     return sram, _warnings(synapses, board, neuron, own, target)
 
 
-def _warnings(
-    synapses: Synapses, board: Board, neuron: IntArray, own: IntArray, target: IntArray
-) -> list[str]:
+def _warnings(synapses: Synapses, board: Board, neuron: IntArray, own: IntArray, target: IntArray) -> list[str]:
     """A word for each on-chip link that the vendor warns of, with how many neurons use it."""
     texts = []
     for a, b in np.argwhere(board.warned).tolist():

@@ -30,11 +30,16 @@ class Synapses:
     connection: IntArray
 
     @cached_property
+    def rows(self) -> dict[str, slice]:
+        """Numbers of the sources of each input and population."""
+        sizes = {i.name: i.size for i in self.network.inputs} | {p.name: p.size for p in self.network.populations}
+        ends = np.cumsum(list(sizes.values())).tolist()
+        return {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
+
+    @cached_property
     def first_source(self) -> dict[str, int]:
         """Number of the first source of each input and population."""
-        groups = [*self.network.inputs, *self.network.populations]
-        starts = np.cumsum([0, *(g.size for g in groups)]).tolist()
-        return {group.name: start for group, start in zip(groups, starts, strict=False)}
+        return {name: rows.start for name, rows in self.rows.items()}
 
     @property
     def inputs(self) -> int:

@@ -2,9 +2,10 @@
 
 A CAM entry sees (virtual core, neuron number) and not the source chip. So this is a list colouring: tags are the colours,
 sources that reach a common core must differ, whatever their synapse type; a neuron can have only the tags with its own
-number, one for each virtual core, and gets its number with its seat; an input can have any. Wished seats and tags come first,
-coloured exactly; then neurons in order, then inputs. Whoever finds nothing free turns out whoever is cheapest to turn out, and
-who was turned out before is dearer: the breakout local search of Morris (AAAI 1993) on ejection chains.
+number, one for each virtual core, and gets its number with its seat; an input can have any that no other input has. Wished
+seats and tags come first, coloured exactly; then neurons in order, then inputs. Whoever finds nothing free turns out whoever
+is cheapest to turn out, and who was turned out before is dearer: the breakout local search of Morris (AAAI 1993) on ejection
+chains.
 """
 
 from __future__ import annotations
@@ -72,16 +73,19 @@ def wished_tag_problems(synapses: Synapses, board: Board) -> list[BcallError]:
 
 
 def full_core_problems(synapses: Synapses, board: Board, reach: BoolArray) -> list[BcallError]:
-    """Cores that more sources must reach than there are tags."""
+    """Cores that more sources must reach than there are tags, or more inputs than the FPGA has tags."""
     problems: list[BcallError] = []
     for core, count in enumerate(reach.sum(axis=0).tolist()):
         if count > board.usable_tags:
-            names = [*synapses.network.inputs, *synapses.network.populations]
-            parts = [reach[synapses.first_source[g.name] :][: g.size, core].sum() for g in names]
-            detail = ", ".join(f"{g.name} {part}" for g, part in zip(names, parts, strict=True) if part)
+            parts = [(name, int(reach[rows, core].sum())) for name, rows in synapses.rows.items()]
+            detail = ", ".join(f"{name} {part}" for name, part in parts if part)
             fix = f"Its sources: {detail}. Use fewer, or let them reach fewer cores."
             what = "more sources must reach it than it can tell apart by their tags"
             problems.append(TagsExhausted(what, where=board.core_name(core), used=count, limit=board.usable_tags, fix=fix))
+    inputs = int(reach[: synapses.inputs].any(axis=1).sum())
+    if not problems and inputs > board.usable_tags:
+        what, fix = "more sources with targets than tags, and each needs one of its own", "Use fewer."
+        problems.append(TagsExhausted(what, where="inputs", used=inputs, limit=board.usable_tags, fix=fix))
     return problems
 
 
@@ -110,9 +114,14 @@ class _Task:
         self.neurons, self.virtual = g.neurons, chip.sram.virtual_cores
         bits = [1 << core for core in range(len(board.cores))]
         self.mask = [sum(bits[core] for core in np.flatnonzero(row).tolist()) for row in reach]
+        # The FPGA knows its sources by their tags: to it they are all in one more core.
+        self.fpga = 1 << len(board.cores)
+        is_input = np.arange(synapses.sources) < synapses.inputs
+        self.columns = np.column_stack([reach, is_input & reach.any(axis=1)])
+        self.mask[: synapses.inputs] = [mask | self.fpga if mask else 0 for mask in self.mask[: synapses.inputs]]
         self.used = [0] * chip.tags_per_core
         self.holders: list[list[int]] = [[] for _ in range(chip.tags_per_core)]
-        self.owner = np.full((chip.tags_per_core, len(board.cores)), -1, dtype=np.int64)
+        self.owner = np.full((chip.tags_per_core, len(board.cores) + 1), -1, dtype=np.int64)
         self.sitter = np.full((len(board.cores), g.neurons), -1, dtype=np.int64)
         self.free = [dict.fromkeys(order) for order in board.seat_order]
         self.tag: dict[int, int] = {}
@@ -136,7 +145,7 @@ class _Task:
             self.free[seat[0]].pop(seat[1], None)
         if tag is not None:
             self.used[tag] |= self.mask[source]
-            self.owner[tag, self.reach[source]] = source
+            self.owner[tag, self.columns[source]] = source
             self.holders[tag].append(source)
             self.tag[source] = tag
 
@@ -147,7 +156,7 @@ class _Task:
             self.free[seat[0]][seat[1]] = None
         if tag is not None:
             self.used[tag] &= ~self.mask[source]
-            self.owner[tag, self.reach[source]] = -1
+            self.owner[tag, self.columns[source]] = -1
             self.holders[tag].remove(source)
 
     def _in_the_way(self, source: int, option: Option) -> list[int]:
@@ -207,7 +216,7 @@ class _Task:
         """Wished tags, then the tags of neurons in wished seats: an exact colouring for each neuron number."""
         problems: list[BcallError] = []
         for source, tag in self.wished.items():
-            clash = self._in_the_way(source, (None, tag))
+            clash = [h for h in self._in_the_way(source, (None, tag)) if self.mask[h] & self.mask[source] & ~self.fpga]
             if clash:
                 problems.append(self._collision(source, tag, clash[:1]))
             else:
@@ -228,9 +237,7 @@ class _Task:
 
     def _colour(self, number: int, sources: list[int]) -> list[BcallError]:
         """Tags for the neurons in wished seats with one number, exactly; each must avoid the wished tags of inputs."""
-        allowed = []
-        for source in sources:
-            allowed.append([t for t in self._tags(source, number) if not self.used[t] & self.mask[source]])
+        allowed = [[t for t in self._tags(s, number) if not self.used[t] & self.mask[s]] for s in sources]
         clashes = [[k for k in range(len(sources)) if k != i and self.mask[sources[k]] & self.mask[s]]
                    for i, s in enumerate(sources)]  # fmt: skip
         chosen, stuck = colour_exactly(allowed, clashes)
@@ -245,15 +252,10 @@ class _Task:
 
     def in_order(self) -> list[int]:
         """Give every other source its first free option; returns who found none."""
-        waiting: list[int] = []
         self._keep_poor_numbers_for_the_silent()
-        for source in range(self.synapses.inputs, self.synapses.sources):
-            if source not in self.seat and not self._take_free(source):
-                waiting.append(source)
-        for source in range(self.synapses.inputs):
-            if self.mask[source] and source not in self.tag and not self._take_free(source):
-                waiting.append(source)
-        return waiting
+        neurons = [s for s in range(self.synapses.inputs, self.synapses.sources) if s not in self.seat]
+        inputs = [s for s in range(self.synapses.inputs) if self.mask[s] and s not in self.tag]
+        return [source for source in (*neurons, *inputs) if not self._take_free(source)]
 
     def _keep_poor_numbers_for_the_silent(self) -> None:
         """In a full core, seats whose number has fewer tags go to neurons without targets, where there are such."""
@@ -272,18 +274,12 @@ class _Task:
                         self._put(fits[0] + self.synapses.inputs, (seat, None))
 
     def _take_free(self, source: int) -> bool:
-        """Inputs prefer a tag that no other input has, though one that reaches other cores may share it."""
-        mask, shared = self.mask[source], None
+        mask = self.mask[source]
         for seat, tag in self._options(source, free_only=True):
             if (seat is None or self.sitter[seat] < 0) and (tag is None or not self.used[tag] & mask):
-                if seat is None and tag is not None and any(h < self.synapses.inputs for h in self.holders[tag]):
-                    shared = shared or (seat, tag)
-                    continue
                 self._put(source, (seat, tag))
                 return True
-        if shared is not None:
-            self._put(source, shared)
-        return shared is not None
+        return False
 
     def search(self, waiting: list[int]) -> list[int]:
         """Turn out whoever is cheapest to turn out, again and again; returns who is left without a place."""
@@ -310,7 +306,7 @@ class _Task:
     def _cheapest(self, source: int, draw: int) -> Option | None:
         """One of the options whose holders are cheapest to turn out; a holder counts in each core where it is in the way."""
         g, neuron = self.board.chip.geometry, source - self.synapses.inputs
-        price = self.price[self.owner[:, self.reach[source]]].sum(axis=1)
+        price = self.price[self.owner[:, self.columns[source]]].sum(axis=1)
         price[list(self.board.chip.reserved_tags)] = _NEVER
         if neuron < 0:
             tag = self._one_of(price[: self.board.chip.stimulus.sources], draw)
@@ -371,7 +367,7 @@ class _Task:
     def _collision(self, source: int, tag: int, others: list[int], note: str = "") -> TagCollision:
         """Names the source, those in its way, and a core that hears all of them."""
         shared = self.mask[source]
-        common = shared & self.mask[others[0]] if others else shared
+        common = shared & self.mask[others[0]] & ~self.fpga if others else shared
         core = (common & -common).bit_length() - 1 if common else 0
         names = " and ".join([self.synapses.name(source), *(self.synapses.name(o) for o in others)])
         fix = "Wish another tag or place for one of them, or let them reach other cores."

@@ -28,16 +28,16 @@ def trimmed(
         return synapses.multiplicity, []
     types = sorted({c.synapse for c in synapses.network.connections})
     gain = np.ones((len(types), *board.alive.shape))
-    for index, (chip, core, neuron, synapse, value) in enumerate(calibration.synapse_gains):
+    for index, (chip, core, number, synapse, value) in enumerate(calibration.synapse_gains):
         g = board.chip.geometry
-        if chip >= g.chips or core >= g.cores or neuron >= g.neurons:
+        if chip >= g.chips or core >= g.cores or number >= g.neurons:
             where, limit = f"calibration synapse_gains[{index}]", (g.chips - 1, g.cores - 1, g.neurons - 1)
-            raise InvalidValue("no such neuron on this board", where=where, used=(chip, core, neuron), limit=limit)
+            raise InvalidValue("no such neuron on this board", where=where, used=(chip, core, number), limit=limit)
         if chip in board.chips and synapse in types:
-            gain[types.index(synapse), board.cores.index((chip, core)), neuron] = value
+            gain[types.index(synapse), board.cores.index((chip, core)), number] = value
     type_of = np.array([types.index(c.synapse) for c in synapses.network.connections], dtype=np.int64)[synapses.connection]
-    core, seat = placement.core_of[synapses.target], routes.seat[synapses.target]
-    wanted = np.maximum(1, np.floor(synapses.multiplicity / gain[type_of, core, seat] + 0.5)).astype(np.int64)
+    of_synapse = gain[type_of, placement.core_of[synapses.target], routes.seat[synapses.target]]
+    wanted = np.maximum(1, np.floor(synapses.multiplicity / of_synapse + 0.5)).astype(np.int64)
     demand = np.bincount(synapses.target, weights=wanted, minlength=synapses.neurons)
     no_room = demand > board.entries[placement.core_of, routes.seat]
     copies = np.where(no_room[synapses.target], synapses.multiplicity, wanted)
@@ -46,9 +46,9 @@ def trimmed(
     if changed.size:
         used = int(copies.sum() - synapses.multiplicity.sum())
         what = f"CAM trim: {changed.size} neurons have other multiplicities than the network's ({used:+,} CAM entries in all)"
-        departures.append(Departure("trim", what, [synapses.name(int(n) + synapses.inputs) for n in changed]))
+        departures.append(Departure("trim", what, [synapses.name(n + synapses.inputs) for n in changed.tolist()]))
     left = np.flatnonzero(no_room & (np.bincount(synapses.target, wanted != synapses.multiplicity, synapses.neurons) > 0))
     if left.size:
         what = f"CAM trim: {left.size} neurons have no room for it and keep their multiplicities"
-        departures.append(Departure("untrimmed", what, [synapses.name(int(n) + synapses.inputs) for n in left]))
+        departures.append(Departure("untrimmed", what, [synapses.name(n + synapses.inputs) for n in left.tolist()]))
     return copies, departures

@@ -16,11 +16,11 @@ from bcall_hw.arrays import BoolArray, FloatArray, Int32Array, IntArray
 from bcall_hw.backend.emulator.emulator import Emulator
 from bcall_hw.backend.emulator.profile import BoardProfile
 from bcall_hw.calibration import load_calibration
-from bcall_hw.chip_model import DEFAULT_CHIP, ChipModel, load_chip
+from bcall_hw.chip_model import DEFAULT_CHIP, ChipModel, SynapseType, load_chip
 from bcall_hw.errors import CurrentOutOfRange, InvalidValue
 from bcall_hw.experiments.figures.trains import Pairs
 from bcall_hw.mapper import map_network
-from bcall_hw.network import Connection, Input, Network, NeuronParameters, OneToOne, Population, SynapseParameters, SynapseType
+from bcall_hw.network import Connection, Input, Network, NeuronParameters, OneToOne, Population, SynapseParameters
 from bcall_hw.rule.engine import drifted_weights
 from bcall_hw.rule.parameters import RuleParameters
 from bcall_hw.trace_circuit import TraceOnCircuit, TraceTarget, on_one_core, rule_traces
