@@ -16,7 +16,8 @@ from bcall_hw import __version__
 from bcall_hw.backend.emulator.words import DEFAULT_STEP_US
 from bcall_hw.chip_model import DEFAULT_CHIP
 from bcall_hw.cli import emulate, figures, show
-from bcall_hw.cli.inputs import board_profile, mapped_network, open_board, refuse_overwriting, registers
+from bcall_hw.cli import map as map_module
+from bcall_hw.cli.inputs import board_profile, open_board, registers
 from bcall_hw.cli.shared import (
     AsJson,
     Chip,
@@ -33,12 +34,11 @@ from bcall_hw.cli.shared import (
     notes,
     progress_bars,
 )  # fmt: skip
-from bcall_hw.errors import InvalidValue, NetworkDoesNotFit
+from bcall_hw.errors import InvalidValue
 from bcall_hw.files import folder_of_one_run
 
 if TYPE_CHECKING:
     from bcall_hw.experiments.classifier import ClassifierSettings
-    from bcall_hw.mapping import BiasChoice
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
@@ -146,7 +146,7 @@ def learn(
     if images is not None:
         dataset = dataset.first(images)
     board = board_profile(profile, None if profile else seed, mismatch_cv)
-    mapped = map_classifier(settings, dataset, load_chip(chip), seed)
+    mapped = map_classifier(settings, dataset, load_chip(chip), seed, board)
     opened = open_board(backend, mapped.config, board, implementation, dt_us)
     try:
         with folder_of_one_run(out), progress_bars(as_json) as report:
@@ -161,52 +161,6 @@ def learn(
         print(json.dumps(result))
         return
     show.figures("learned", {k: v for k, v in result.items() if k != "settings"})
-
-
-@app.command("map")
-def map_command(
-    network: Annotated[Path, typer.Argument(help="Network file (.json or .toml).")],
-    chip: Chip = DEFAULT_CHIP,
-    chips: Annotated[str, typer.Option(help="Ids of the chips that may be used, e.g. 0 or 0,1.")] = "0",
-    out: Annotated[Path | None, typer.Option(help="Write the registers to this file (.h5).")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Map a network: utilisation, biases and every violation. Exit code 0 when it fits, 2 when not."""
-    from bcall_hw.mapper import utilisation
-
-    refuse_overwriting(out, network)
-    try:
-        mapped = mapped_network(network, chip, chips)
-    except NetworkDoesNotFit as problem:
-        if as_json:
-            print(json.dumps({"fits": False, "violations": [v.as_dict() for v in problem.violations]}))
-        else:
-            show.violations(network, chip, problem.violations)
-        raise typer.Exit(2) from None
-    use = utilisation(mapped)
-    if out is not None:
-        mapped.config.save(out)
-    if as_json:
-        keys = ("input", "source", "tag", "chip", "core_mask")
-        inputs = [dict(zip(keys, row, strict=True)) for row in show.input_rows(mapped)]
-        parts = ("population", "chip", "core", "first_neuron", "last_neuron")
-        addresses = [dict(zip(parts, row, strict=True)) for row in show.address_rows(mapped)]
-        biases = [_choice(core, choice) for core, choices in mapped.biases.items() for choice in choices]
-        print(
-            json.dumps(
-                {
-                    "fits": True,
-                    "violations": [],
-                    "utilisation": use,
-                    "biases": biases,
-                    "addresses": addresses,
-                    "inputs": inputs,
-                    "warnings": mapped.warnings,
-                }
-            )
-        )
-        return
-    show.mapped(network, chip, mapped, use)
 
 
 @app.command()
@@ -248,6 +202,7 @@ def doctor(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
+app.command("map")(map_module.map_command)
 app.command("emulate")(emulate.emulate)
 app.command("figures")(figures.figures)
 app.command("traces")(figures.traces)
@@ -268,10 +223,3 @@ def _settings(variant: str, path: Path | None, **given: Any) -> ClassifierSettin
             raise InvalidValue("settings must be a JSON object", where=str(path), used=type(own).__name__)
         base |= own
     return ClassifierSettings(**(base | {k: v for k, v in given.items() if v is not None}))
-
-
-def _choice(core: tuple[int, int], choice: BiasChoice) -> dict[str, Any]:
-    return {
-        "chip": core[0], "core": core[1], "quantity": choice.quantity, "bias": choice.bias, "coarse": choice.code.coarse,
-        "fine": choice.code.fine, "wanted": choice.wanted, "predicted": choice.predicted, "error": choice.error,
-    }  # fmt: skip

@@ -46,7 +46,7 @@ def emulate(
     files = [out] if out is None or boards == 1 else [out.with_name(f"{out.stem}-seed{p.seed}{out.suffix}") for p in profiles]
     for file in files:
         refuse_overwriting(file, *(given for given in (source, stimulus, profile) if given is not None))
-    mapped = None if source.suffix == ".h5" else mapped_network(source, chip, "0")
+    mapped = None if source.suffix == ".h5" else mapped_network(source, chip, defects=first)
     config = mapped.config if mapped else registers(source, chip)
     options = {"implementation": implementation, "dt_us": dt_us, "pulses": pulses}
     with progress_bars(as_json) as report:

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from bcall_hw.backend import Backend
     from bcall_hw.backend.emulator.profile import BoardProfile
     from bcall_hw.chip_config import ChipConfig
-    from bcall_hw.mapper import MappedNetwork
+    from bcall_hw.defects import Defects
+    from bcall_hw.mapper import MapOptions, MappedNetwork
 
 DEFAULT_MISMATCH_CV = 0.2
 
@@ -22,17 +23,32 @@ def refuse_overwriting(out: Path | None, *inputs: Path) -> None:
         raise FileProblem("the result needs an .h5 file of its own", where="--out", used=str(out)[:200])
 
 
-def mapped_network(path: Path, chip: str, chips: str) -> MappedNetwork:
-    """A network file, mapped onto the chips with these ids (commas between)."""
+def mapped_network(
+    path: Path,
+    chip: str,
+    chips: str | None = None,
+    options: MapOptions | None = None,
+    defects: Defects | None = None,
+    calibration: Path | None = None,
+) -> MappedNetwork:
+    """A network file, mapped.
+
+    Args:
+        chips: ids of the chips that may be used, commas between; as few as needed if absent.
+        calibration: file of the board's record; the nominal one if absent.
+    """
+    from bcall_hw.calibration import load_calibration
     from bcall_hw.chip_model import load_chip
     from bcall_hw.mapper import map_network
     from bcall_hw.network import Network
 
     try:
-        ids = sorted({int(part) for part in chips.split(",")})
+        ids = None if chips is None else sorted({int(part) for part in chips.split(",")})
     except ValueError:
         raise InvalidValue("chip ids are whole numbers with commas between", where="--chips", used=chips) from None
-    return map_network(Network.load(path), load_chip(chip), ids)
+    model = load_chip(chip)
+    record = load_calibration(model, calibration)
+    return map_network(Network.load(path), model, ids, calibration=record, options=options, defects=defects)
 
 
 def registers(path: Path, chip: str) -> ChipConfig:
@@ -43,7 +59,7 @@ def registers(path: Path, chip: str) -> ChipConfig:
         return ChipConfig.load(path)
     if path.suffix not in (".json", ".toml"):
         raise FileProblem("registers are .h5 files, networks .json or .toml", where=str(path)[:200])
-    return mapped_network(path, chip, "0").config
+    return mapped_network(path, chip).config
 
 
 def board_profile(path: Path | None, seed: int | None, mismatch_cv: float | None) -> BoardProfile:

@@ -6,18 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bcall_hw.errors import BcallError
-from bcall_hw.mapper import MappedNetwork
-from bcall_hw.mapping import BiasChoice
-
 console = Console()
 
-_RESOURCES = ("neurons", "cam", "sram", "fpga_sources")
+#: What a network takes of a board.
+RESOURCES = ("neurons", "cam", "sram", "fpga_sources")
 
 
 def figures(title: str, rows: Mapping[str, Any]) -> None:
@@ -68,7 +64,7 @@ def demo(result: Mapping[str, Any], report: Path) -> None:
     table.add_row("majority class", f"{result['baselines']['majority']:.1%}")
     console.print(table)
     use = result["utilisation"]
-    rows: dict[str, Any] = {f"{k} used": f"{use[k]['used']:,} of {use[k]['of']:,}" for k in _RESOURCES}
+    rows: dict[str, Any] = {f"{k} used": f"{use[k]['used']:,} of {use[k]['of']:,}" for k in RESOURCES}
     rows |= {k: result[k] for k in ("events_sent", "spikes_read", "weight_flips", "words_written", "simulated_s")}
     rows["times real time (learning loop)"] = result["real_time_factor"]
     rows["elapsed (s)"] = result["elapsed_s"]
@@ -77,78 +73,6 @@ def demo(result: Mapping[str, Any], report: Path) -> None:
     figures("run", rows)
     warnings(result["warnings"])
     console.print(f"report: {report}", soft_wrap=True, highlight=False, markup=False)
-
-
-def violations(network: Path, chip: str, found: tuple[BcallError, ...]) -> None:
-    """Every broken rule, one a row."""
-    table = Table("rule", "violation", title=escape(f"{network} does not fit {chip}"))
-    for violation in found[:20]:
-        table.add_row(type(violation).__name__, escape(str(violation)))
-    console.print(table)
-    if len(found) > 20:
-        console.print(f"... and {len(found) - 20} more; --json lists all", highlight=False, markup=False)
-
-
-def mapped(network: Path, chip: str, result: MappedNetwork, use: Mapping[str, Any]) -> None:
-    """Utilisation by core, and the bias codes of each kind of core."""
-    totals = ", ".join(f"{k} {use[k]['used']:,} of {use[k]['of']:,}" for k in _RESOURCES)
-    console.print(f"{network} fits {chip}: {totals}", highlight=False, soft_wrap=True, markup=False)
-    table = Table("chip", "core", "populations", "neurons", "CAM entries", "fullest neuron", "input tags")
-    for c in use["cores"]:
-        counts = (c["neurons"], c["cam_used"], c["cam_most"], c["input_tags"])
-        table.add_row(str(c["chip"]), str(c["core"]), ", ".join(c["populations"]) or "-", *(f"{n:,}" for n in counts))
-    console.print(table)
-    table = Table("population", "chip", "core", "first neuron", "last neuron", title="addresses (first 8; all with --json)")
-    for row in address_rows(result)[:8]:
-        table.add_row(*(str(part) for part in row))
-    console.print(table)
-    table = Table("input", "source", "tag", "chip", "core mask", title="tags of the inputs (first 8; all with --json)")
-    for name, index, tag, chip_id, mask in input_rows(result)[:8]:
-        table.add_row(name, *(str(n) for n in (index, tag, chip_id, mask)))
-    console.print(table)
-    for names, choices in _by_kind(result):
-        table = Table(title=f"biases of {names} (SI units)", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        for header in ("quantity", "bias", "coarse", "fine", "wanted", "predicted", "error"):
-            table.add_column(header, no_wrap=True)
-        for c in choices:
-            codes = (str(c.code.coarse), str(c.code.fine))
-            table.add_row(c.quantity, c.bias, *codes, f"{c.wanted:.4g}", f"{c.predicted:.4g}", f"{c.error:+.2%}")
-        console.print(table)
-    warnings(result.warnings)
-
-
-def address_rows(result: MappedNetwork) -> list[tuple[str, int, int, int, int]]:
-    """Where each population lies: name, chip, core, first and last neuron; a row for each run of neurons."""
-    rows: list[tuple[str, int, int, int, int]] = []
-    for name, addresses in result.addresses.items():
-        for chip, core, neuron in addresses.tolist():
-            if rows and rows[-1][:3] == (name, chip, core) and rows[-1][4] == neuron - 1:
-                rows[-1] = (*rows[-1][:4], neuron)
-            else:
-                rows.append((name, chip, core, neuron, neuron))
-    return rows
-
-
-def input_rows(result: MappedNetwork) -> list[tuple[str, int, int, int, int]]:
-    """What a stimulus needs: input, source index, tag, target chip, core mask; a row per source and target chip."""
-    rows: list[tuple[str, int, int, int, int]] = []
-    for name, reach in result.input_reach.items():
-        for index, (tag, cores) in enumerate(zip(result.input_tags[name].tolist(), reach, strict=True)):
-            chips = sorted({c for c, _ in cores})
-            rows += [(name, index, tag, chip, sum(1 << k for c, k in cores if c == chip)) for chip in chips]
-    return rows
-
-
-def _by_kind(result: MappedNetwork) -> list[tuple[str, list[BiasChoice]]]:
-    """Cores with equal choices together: they hold one kind of neuron."""
-    kinds: list[tuple[list[str], list[BiasChoice]]] = []
-    for (chip, core), choices in result.biases.items():
-        same = next((names for names, known in kinds if known == choices), None)
-        if same is None:
-            same = []
-            kinds.append((same, choices))
-        same.append(f"chip {chip} core {core}")
-    return [(", ".join(names), choices) for names, choices in kinds]
 
 
 def doctor(found: Mapping[str, Any]) -> None:

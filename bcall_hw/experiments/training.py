@@ -16,6 +16,7 @@ from bcall_hw import files, random_bits
 from bcall_hw.arrays import BoolArray, IntArray
 from bcall_hw.backend import Backend
 from bcall_hw.chip_model import ChipModel
+from bcall_hw.defects import Defects
 from bcall_hw.errors import BackendProblem, ForeignFile, InvalidValue
 from bcall_hw.experiments.classifier import ClassifierSettings, build_network, encode
 from bcall_hw.experiments.dataset import Dataset
@@ -51,14 +52,16 @@ class Evaluation:
         return float(np.trace(self.confusion) / self.confusion.sum())
 
 
-def map_classifier(settings: ClassifierSettings, data: Dataset, chip: ChipModel, seed: int) -> MappedNetwork:
-    """Build and map the classifier's network.
+def map_classifier(
+    settings: ClassifierSettings, data: Dataset, chip: ChipModel, seed: int, defects: Defects | None = None
+) -> MappedNetwork:
+    """Build and map the classifier's network, around the defects of its board.
 
     Raises:
         NetworkDoesNotFit: with every violation.
     """
     mapping = load_mapping(chip)
-    return map_network(build_network(settings, data, seed, mapping.roles), chip, mapping=mapping)
+    return map_network(build_network(settings, data, seed, mapping.roles), chip, mapping=mapping, defects=defects)
 
 
 class ClassifierRun:

@@ -1,0 +1,172 @@
+"""A picture of the board: which population sits where, and the traffic between cores and chips."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bcall_hw import files
+from bcall_hw.errors import FileProblem
+from bcall_hw.mapper import MappedNetwork, utilisation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Endings of the files that a picture can be written to.
+ENDINGS = (".svg", ".png", ".pdf")
+_UNUSED, _DEAD, _WARNED, _LINK = "#e8ecf0", "#1b2733", "#b0413e", "#51606e"
+_CORE, _GAP = 1.0, 0.16
+
+
+def board_figure(mapped: MappedNetwork) -> Figure:
+    """Every neuron as a dot in the colour of its population, numbers on the links between chips, and traffic core by core."""
+    from matplotlib.figure import Figure
+
+    use, names = utilisation(mapped), list(mapped.addresses)
+    figure = Figure(figsize=(14, 7.4), layout="constrained")
+    board, matrix = figure.subplots(1, 2, width_ratios=[1.15, 1])
+    _draw_board(board, mapped, names)
+    _draw_links(board, mapped)
+    _draw_traffic(matrix, use)
+    config = mapped.config
+    totals = ", ".join(
+        f"{key} {use[key]['used']:,} of {use[key]['of']:,}" for key in ("neurons", "cam", "sram", "fpga_sources")
+    )
+    chips = ", ".join(map(str, config.chips))
+    figure.suptitle(f"{mapped.network.name} on {config.chip.name}, chips {chips}: {totals}", fontsize=11)
+    return figure
+
+
+def save_board_figure(mapped: MappedNetwork, path: Path) -> None:
+    """Write the picture, in the format of the file's ending.
+
+    Raises:
+        FileProblem: another ending, or the file cannot be written.
+    """
+    from matplotlib import rc_context
+
+    check_ending(path)
+    buffer = io.BytesIO()
+    with rc_context({"svg.hashsalt": "bcall_hw"}):  # the same network gives the same file
+        board_figure(mapped).savefig(buffer, format=path.suffix[1:], dpi=120, metadata=_no_date(path))
+    files.write_bytes(path, buffer.getvalue())
+
+
+def check_ending(path: Path) -> None:
+    """Refuse a file that no picture can be written to.
+
+    Raises:
+        FileProblem: with the endings that can.
+    """
+    if path.suffix not in ENDINGS:
+        used = path.suffix or "no ending"
+        raise FileProblem(f"pictures are {', '.join(ENDINGS)} files", where=str(path)[:200], used=used)
+
+
+def _no_date(path: Path) -> dict[str, None]:
+    """No time of day in the file."""
+    return {"Date": None} if path.suffix == ".svg" else {"CreationDate": None} if path.suffix == ".pdf" else {}
+
+
+def _corner(mapped: MappedNetwork, chip: int, core: int) -> tuple[float, float]:
+    """Lower left corner of a core: chips lie as on the board, their cores in a square."""
+    g = mapped.config.chip.geometry
+    side = int(np.ceil(np.sqrt(g.cores)))
+    pitch = side * (_CORE + _GAP) + 5 * _GAP
+    x = chip % g.chip_columns * pitch + core % side * (_CORE + _GAP)
+    return x, -(chip // g.chip_columns) * pitch - core // side * (_CORE + _GAP)
+
+
+def _draw_board(axes: Axes, mapped: MappedNetwork, names: list[str]) -> None:
+    from matplotlib import colormaps
+
+    g = mapped.config.chip.geometry
+    side = int(np.ceil(np.sqrt(g.neurons)))
+    colours = colormaps["tab20"]
+    seats = {}
+    for number, name in enumerate(names):
+        for chip, core, neuron in mapped.addresses[name].tolist():
+            seats[chip, core, neuron] = colours(number % 20)
+    dead = set(mapped.defects.dead_neurons)
+    for chip in range(g.chips):
+        for core in range(g.cores):
+            x, y = _corner(mapped, chip, core)
+            picture = np.full((side * side, 3), 1.0)
+            for neuron in range(g.neurons):
+                colour = _DEAD if (chip, core, neuron) in dead else seats.get((chip, core, neuron), _UNUSED)
+                picture[neuron] = _rgb(colour)
+            shown = picture.reshape(side, side, 3)
+            axes.imshow(shown, extent=(x, x + _CORE, y, y + _CORE), interpolation="nearest", aspect="equal", zorder=2)
+            axes.text(x + 0.02, y + _CORE + 0.02, f"core {core}", fontsize=7, color=_LINK)
+        x, y = _corner(mapped, chip, 0)
+        grey = "" if chip in mapped.config.chips else " (not used)"
+        axes.text(x, y + _CORE + 0.17, f"chip {chip}{grey}", fontsize=10, weight="bold")
+    handles = [
+        axes.plot([], [], "s", color=colours(number % 20), label=f"{name} ({len(mapped.addresses[name]):,})")[0]
+        for number, name in enumerate(names)
+    ]
+    if dead:
+        handles += axes.plot([], [], "s", color=_DEAD, label="dead neuron")
+    shown_handles = handles[:24]
+    title = "" if len(handles) <= 24 else f"first 24 of {len(names)} populations"
+    axes.legend(
+        handles=shown_handles, loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=6, fontsize=7, frameon=False, title=title
+    )
+    axes.autoscale_view()
+    right, bottom = _corner(mapped, g.chips - 1, g.cores - 1)
+    axes.set(xlim=(-0.2, right + _CORE + 0.2), ylim=(bottom - 0.2, _CORE + 0.45))
+    axes.set_axis_off()
+
+
+def _rgb(colour: object) -> tuple[float, float, float]:
+    from matplotlib.colors import to_rgb
+
+    return to_rgb(colour)  # type: ignore[arg-type]
+
+
+def _draw_links(axes: Axes, mapped: MappedNetwork) -> None:
+    """An arrow for each pair of chips with the number of neurons that send along it; red where the vendor warns."""
+    config, g = mapped.config, mapped.config.chip.geometry
+    side = int(np.ceil(np.sqrt(g.cores)))
+    half = (side * (_CORE + _GAP) - _GAP) / 2
+    masks = config.sram["core_mask"] > 0
+    for here in config.chips:
+        for there in config.chips:
+            east, north = g.hops(here, there)
+            if here == there:
+                continue
+            word, used = config.sram[config.chips.index(here)], masks[config.chips.index(here)]
+            signed_east = np.where(word["sx"] == 1, -1, 1) * word["dx"].astype(np.int64)
+            signed_north = np.where(word["sy"] == 1, -1, 1) * word["dy"].astype(np.int64)
+            count = int((used & (signed_east == east) & (signed_north == north)).any(axis=-1).sum())
+            if not count:
+                continue
+            colour = _WARNED if (here, there) in config.chip.sram.warned_links else _LINK
+            start, end = (np.add(_corner(mapped, c, 0), (half, _CORE - half)) for c in (here, there))
+            way = end - start
+            off = np.array([way[1], -way[0]]) / np.hypot(*way) * 0.14
+            tail, head = start + way * 0.42 + off, start + way * 0.58 + off
+            axes.annotate("", head, tail, arrowprops={"arrowstyle": "->", "color": colour, "lw": 1.5}, zorder=3)
+            at = (tail + off * 0.9).tolist()
+            axes.text(at[0], at[1], f"{count:,}", fontsize=7, color=colour, ha="center", va="center", zorder=4)
+
+
+def _draw_traffic(axes: Axes, use: dict[str, object]) -> None:
+    cores = [(c["chip"], c["core"]) for c in use["cores"]]  # type: ignore[attr-defined]
+    traffic = np.zeros((len(cores), len(cores)), dtype=np.int64)
+    for link in use["traffic"]:  # type: ignore[attr-defined]
+        traffic[cores.index(tuple(link["from"])), cores.index(tuple(link["to"]))] = link["neurons"]
+    axes.imshow(traffic, cmap="Blues")
+    for (row, column), count in np.ndenumerate(traffic):
+        if count:
+            colour = "white" if count > traffic.max() / 2 else "black"
+            axes.text(column, row, str(count), ha="center", va="center", fontsize=7, color=colour)
+    labels = [f"{chip}/{core}" for chip, core in cores]
+    axes.set_xticks(range(len(cores)), labels, fontsize=7)
+    axes.set_yticks(range(len(cores)), labels, fontsize=7)
+    axes.set(xlabel="to chip/core", ylabel="from chip/core")
+    axes.set_title("neurons of one core that send to another", fontsize=10)
