@@ -15,7 +15,7 @@ from rich.markup import escape
 from bcall_hw import __version__
 from bcall_hw.backend.emulator.words import DEFAULT_STEP_US
 from bcall_hw.chip_model import DEFAULT_CHIP
-from bcall_hw.cli import emulate, figures, show
+from bcall_hw.cli import emulate, figures, nir, show
 from bcall_hw.cli import map as map_module
 from bcall_hw.cli.inputs import board_profile, open_board, registers
 from bcall_hw.cli.shared import (
@@ -206,6 +206,7 @@ app.command("map")(map_module.map_command)
 app.command("emulate")(emulate.emulate)
 app.command("figures")(figures.figures)
 app.command("traces")(figures.traces)
+app.command("import")(nir.import_command)
 
 
 # Helpers -------------------------------------------------------------------------------------------------------------
