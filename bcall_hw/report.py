@@ -7,7 +7,7 @@ import html
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -144,19 +144,4 @@ def histogram_figure(values: FloatArray, threshold: float, label: str) -> Figure
     axes.hist(values, bins=50, range=(0.0, 1.0), color="#1f4e79")
     axes.axvline(threshold, color="#b0413e", linewidth=1)
     axes.set(xlabel=label, ylabel="synapses", xlim=(0, 1))
-    return figure
-
-
-def cores_figure(cores: Sequence[Mapping[str, Any]], neurons_per_core: int, cam_entries: int) -> Figure:
-    """One box per core: what lies there, and how full its neurons and its CAM are."""
-    figure, panels = _figure(2.2 * len(cores), 2.2, 1, len(cores))
-    for axes, core in zip(panels, cores, strict=True):
-        shares = (core["neurons"] / neurons_per_core, core["cam_most"] / cam_entries)
-        axes.barh([1, 0], shares, height=0.45, color=["#1f4e79", "#5b8db8"])
-        axes.set(xlim=(0, 1), ylim=(-0.4, 1.75), xticks=[0, 0.5, 1], yticks=[1, 0])
-        axes.set_yticklabels(["neurons", "CAM"] if core is cores[0] else [])
-        axes.set_title(f"chip {core['chip']} core {core['core']}\n{', '.join(core['populations']) or 'unused'}", fontsize=8)
-        axes.text(0.03, 1.34, f"{core['neurons']} of {neurons_per_core}", fontsize=8)
-        axes.text(0.03, 0.34, f"fullest neuron {core['cam_most']} of {cam_entries}", fontsize=8)
-        axes.tick_params(labelsize=7)
     return figure

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bcall_hw import report
+from bcall_hw.board_figure import board_figure
 from bcall_hw.experiments.classifier import encode
 from bcall_hw.experiments.training import ClassifierRun, Evaluation
 from bcall_hw.mapper import MappedNetwork
@@ -58,9 +59,14 @@ def write_report(path: Path, result: dict[str, Any], run: ClassifierRun, evaluat
     )
     page.heading("On the chip")
     use = result["utilisation"]
-    page.figure(report.cores_figure(use["cores"], chip.geometry.neurons, chip.cam.entries), "Where the network lies.")
+    page.figure(board_figure(mapped), "Where the network lies on the board, and the traffic between its cores.")
     page.table(
         ["resource", "used", "of"], [(k, use[k]["used"], use[k]["of"]) for k in ("neurons", "cam", "sram", "fpga_sources")]
+    )
+    columns = ("neurons", "cam_used", "cam_most", "sram_used", "tags")
+    page.table(
+        ["core", "neurons", "CAM entries", "fullest neuron", "SRAM entries", "tags"],
+        [(f"{c['chip']}/{c['core']}", *(c[k] for k in columns)) for c in use["cores"] if c["neurons"]],
     )
     core, choices = next(iter(mapped.biases.items()))
     page.text(f"Biases of chip {core[0]} core {core[1]}, with the value that the nominal model predicts (SI units):")
