@@ -151,7 +151,7 @@ BAD = {
     "cv": (["learn", "--out", "o", "--images", "5", "--mismatch-cv", "-1"], "mismatch_cv"),
     "step": (["learn", "--out", "o", "--images", "5", "--dt-us", "300"], "dt_us"),
     "implementation": (["learn", "--out", "o", "--images", "5", "--implementation", "cuda"], "cuda"),
-    "too large": (["learn", "--out", "o", "--images", "5", "--neurons-per-class", "300"], "1024"),
+    "too large": (["learn", "--out", "o", "--images", "5", "--neurons-per-class", "500"], "4096"),
 }
 
 

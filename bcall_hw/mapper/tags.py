@@ -57,7 +57,7 @@ class Routes:
 
 
 def wished_tag_problems(synapses: Synapses, board: Board) -> list[BcallError]:
-    """Wished tags that no source can have, or that two sources want where one core hears both."""
+    """Wished tags that no source can have."""
     problems: list[BcallError] = []
     used = set(synapses.used_sources.tolist())
     for group in synapses.network.inputs:
@@ -82,10 +82,13 @@ def full_core_problems(synapses: Synapses, board: Board, reach: BoolArray) -> li
             fix = f"Its sources: {detail}. Use fewer, or let them reach fewer cores."
             what = "more sources must reach it than it can tell apart by their tags"
             problems.append(TagsExhausted(what, where=board.core_name(core), used=count, limit=board.usable_tags, fix=fix))
-    inputs = int(reach[: synapses.inputs].any(axis=1).sum())
-    if not problems and inputs > board.usable_tags:
+    heard = reach[: synapses.inputs].any(axis=1)
+    wishes = [tag for group in synapses.network.inputs for tag in group.tags or [-1] * group.size]
+    wished = {tag for tag, used in zip(wishes, heard.tolist(), strict=True) if used and tag >= 0}
+    tags = len(wished) + sum(used and tag < 0 for tag, used in zip(wishes, heard.tolist(), strict=True))
+    if not problems and tags > board.usable_tags:
         what, fix = "more sources with targets than tags, and each needs one of its own", "Use fewer."
-        problems.append(TagsExhausted(what, where="inputs", used=inputs, limit=board.usable_tags, fix=fix))
+        problems.append(TagsExhausted(what, where="inputs", used=tags, limit=board.usable_tags, fix=fix))
     return problems
 
 
