@@ -114,6 +114,7 @@ def summary(results: list[Result], seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "refused_proved": outcomes["proved"],
         "refused_named": outcomes["named"],
+        "named_seeds": [r.seed for r in results if r.outcome == "named"],
         "errors": [{"seed": r.seed, "error": r.said} for r in results if r.outcome == "error"],
         "slowest_s": round(slowest.seconds, 4),
         "slowest_seed": slowest.seed,
