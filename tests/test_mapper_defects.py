@@ -94,7 +94,7 @@ def dead_of(rng: np.random.Generator, count: int, chips: tuple[int, ...] = ALL) 
     return tuple((chips[p // 1024], p // 256 % 4, p % 256) for p in picked)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_dead_neurons_are_never_used(seed: int) -> None:
     rng = np.random.default_rng(seed)
     count = int(rng.integers(1, 600))
@@ -408,7 +408,7 @@ def strong(**changes: Any) -> Any:
     return neuron(synapses={n: SynapseParameters(tau_s=0.01, weight_a=w) for n, w in types.items()}, **changes)
 
 
-@pytest.mark.parametrize(("seed", "values"), [(0, 1), (1, 1), pytest.param(2, 2, marks=STUCK_AT_1)])
+@pytest.mark.parametrize(("seed", "values"), [(0, 1), pytest.param(2, 2, marks=STUCK_AT_1)])
 def test_a_board_with_defects_gives_the_spikes_of_a_whole_one(seed: int, values: int) -> None:
     net = network(
         Input(name="x", size=60), population("p", 300, None, strong()), population("q", 60, None, strong(tau_s=0.03)),

@@ -120,7 +120,7 @@ def test_17_kinds_are_refused_by_name_and_16_fit() -> None:
     assert not is_compatible(network(*kinds), CHIP)
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations("abcd")))
+@pytest.mark.parametrize("order", list(itertools.permutations("abcd"))[::3])
 def test_kinds_that_only_fit_when_merged_well(order: tuple[str, ...]) -> None:
     """15 kinds, and four populations that fit the last core only as a with b and c with d of two kinds that are there."""
     kinds = [population(f"k{n}", 1, None, neuron(0.05 + 0.001 * n)) for n in range(14)]
@@ -167,7 +167,7 @@ def random_kinds(seed: int) -> list[NeuronParameters]:
     return made
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(20))
 def test_random_kinds_take_as_few_cores_as_they_can(seed: int) -> None:
     """On as many cores as the fewest groups take: one chip, with the cores beyond that dead."""
     kinds = random_kinds(seed)
@@ -208,7 +208,7 @@ def any_assignment(needs: list[int], rooms: list[int]) -> bool:
 FITTED: list[bool] = []
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(40))
 def test_kinds_fit_cores_of_unequal_size_if_any_assignment_does(seed: int, small: ChipModel) -> None:
     rng = random.Random(seed)
     chips = (0, 2) if seed % 2 else (0, 1, 3)
@@ -240,8 +240,8 @@ def test_kinds_fit_cores_of_unequal_size_if_any_assignment_does(seed: int, small
 
 def test_the_cases_hold_both_kinds_of_answers() -> None:
     """Only when the whole file ran."""
-    if len(FITTED) == 60:
-        assert 15 <= sum(FITTED) <= 50
+    if len(FITTED) == 40:
+        assert 10 <= sum(FITTED) <= 35
 
 
 def test_a_tight_case_by_hand(small: ChipModel) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from mapper_helpers import (
 from bcall_hw.board_figure import ENDINGS, save_board_figure
 from bcall_hw.chip_config import ChipConfig
 from bcall_hw.defects import Defects
-from bcall_hw.errors import BcallError, EmptyNetwork, FanInExceeded, FileProblem, InvalidValue, NetworkDoesNotFit, UnknownName
+from bcall_hw.errors import BcallError, FanInExceeded, FileProblem, InvalidValue, NetworkDoesNotFit, UnknownName
 from bcall_hw.mapper import (
     MapOptions,
     MappedNetwork,
@@ -58,7 +57,7 @@ def some_neurons(mapped: MappedNetwork) -> list[tuple[str, int]]:
 # Explain ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(30, 38))
+@pytest.mark.parametrize("seed", range(30, 35))
 def test_explain_tells_what_the_words_hold(seed: int) -> None:
     net, mapped, efficacy = mapped_case(seed)
     registers = {tuple(k): v for k, v in decoded(mapped.config).items()}
@@ -169,7 +168,7 @@ def test_explain_of_a_neuron_that_is_not_there(name: str, said: str) -> None:
 # Utilisation and memory ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(40, 48))
+@pytest.mark.parametrize("seed", range(40, 45))
 def test_utilisation_and_memory_by_brute_force(seed: int) -> None:
     net, mapped, _ = mapped_case(seed)
     told, memory = utilisation(mapped), memory_summary(mapped)
@@ -307,19 +306,16 @@ def test_other_endings_are_refused(name: str, tmp_path: Path) -> None:
 def test_a_picture_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mapped = pictured()
 
-    def full(*_: Any) -> None:
+    def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "replace", full)
+    monkeypatch.setattr(Path, "replace", full)
     (tmp_path / "old.png").write_bytes(b"old")
     for name in ("new.png", "old.png"):
         with pytest.raises(FileProblem, match=name):
             save_board_figure(mapped, tmp_path / name)
     assert [p.name for p in tmp_path.iterdir()] == ["old.png"]
     assert (tmp_path / "old.png").read_bytes() == b"old"
-    with pytest.raises(FileProblem):
-        save_board_figure(mapped, tmp_path / "no" / "folder.png")
-    assert [p.name for p in tmp_path.iterdir()] == ["old.png"]
 
 
 # Reading back -------------------------------------------------------------------------------------------------------
@@ -362,7 +358,7 @@ def demo_like() -> Network:
     return network(*parts)
 
 
-@pytest.mark.parametrize("seed", [None, 50, 51, 52, 53])
+@pytest.mark.parametrize("seed", [None, 50, 51])
 def test_a_mapped_network_is_read_from_words_that_were_saved_and_loaded(seed: int | None, tmp_path: Path) -> None:
     net = demo_like() if seed is None else random_network(seed, ALL)
     mapped = map_network(net, CHIP, efficacy=random_efficacy(net, 3))
@@ -397,16 +393,12 @@ def test_the_parameters_that_are_read_are_the_predicted_ones() -> None:
 
 
 @pytest.mark.parametrize("chips", [(0,), (1, 3), ALL])
-def test_an_opened_board_is_a_named_error_or_a_network_without_synapses(chips: tuple[int, ...]) -> None:
-    """After opening no neuron uses the second leak, so all count as used; the codes may stand for no parameters."""
-    try:
-        read = network_of(ChipConfig.after_opening(CHIP, chips))
-    except BcallError as problem:
-        kind, text = type(problem), str(problem)
-        assert kind in (EmptyNetwork, InvalidValue, NetworkDoesNotFit)
-        assert "chip" in text or "core" in text or "neuron" in text
-    else:
-        assert read.connections == ()
+def test_an_opened_board_reads_as_neurons_without_synapses(chips: tuple[int, ...]) -> None:
+    """After opening every neuron uses the first leak, which counts as being in use."""
+    read = network_of(ChipConfig.after_opening(CHIP, chips))
+    assert sum(p.size for p in read.populations) == 1024 * len(chips)
+    assert {p.place.chip for p in read.populations if p.place} == set(chips)
+    assert read.connections == read.inputs == ()
 
 
 def test_foreign_registers_with_two_sources_under_one_tag_are_refused() -> None:
