@@ -270,6 +270,11 @@ class ChipModel(Record):
         """Reserved tags as one number each (virtual core * neurons per core + neuron)."""
         return frozenset(core * self.geometry.neurons + neuron for core, neuron in self.tags.reserved)
 
+    @property
+    def parked_tag(self) -> int:
+        """What a cleared or parked CAM entry listens to: a reserved tag."""
+        return self.cam.cleared.source_core * self.geometry.neurons + self.cam.cleared.source_neuron
+
     def tag_name(self, tag: int) -> str:
         """A tag in words."""
         core, neuron = divmod(tag, self.geometry.neurons)
@@ -364,6 +369,12 @@ def _check_consistency(chip: ChipModel, path: Path) -> None:
             raise CorruptFile(
                 "field is too narrow", where=f"{where}: words.{word}.{field}", used=largest, limit=(1 << width) - 1, fix=fix
             )
+    if chip.parked_tag not in chip.reserved_tags:
+        parked, fix = chip.tag_name(chip.parked_tag), "Reserve it: every cleared CAM entry listens to it."
+        raise CorruptFile("the tag of cleared CAM entries is not reserved", where=where, used=parked, fix=fix)
+    if chip.poisson.target_chips != 1:
+        chips = chip.poisson.target_chips
+        raise CorruptFile("Poisson sources with several target chips are not supported", where=where, used=chips, limit=1)
     if chip.stimulus.sources > chip.tags_per_core:
         used, limit = chip.stimulus.sources, chip.tags_per_core
         raise CorruptFile("more FPGA sources than tags (virtual cores x neurons)", where=where, used=used, limit=limit)

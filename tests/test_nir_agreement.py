@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -141,3 +142,13 @@ def test_settings_were_not_changed_since_the_docs(capsys: pytest.CaptureFixture[
     ] * 2
     nir_agreement.main([str(NIR), str(REFERENCE), "--images", "5"])
     assert "(c) emulator, no mismatch" in capsys.readouterr().out
+
+
+def test_spikes_that_nobody_stored_are_not_said_to_be_none(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = measure(NIR, REFERENCE, images=2, seeds=())
+    assert rows[0].hidden_rate is None
+    assert all(row.hidden_rate is not None for row in rows[1:])
+    nir_agreement.main([str(NIR), str(REFERENCE), "--images", "2"])
+    assert "| not stored |" in capsys.readouterr().out.splitlines()[2]
+    nir_agreement.main([str(NIR), str(REFERENCE), "--images", "2", "--json"])
+    assert json.loads(capsys.readouterr().out)[0]["hidden_rate"] is None

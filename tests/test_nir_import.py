@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from bcall_hw.mapper import map_network  # noqa: E402
 from bcall_hw.mapping import CodeProblems  # noqa: E402
 from bcall_hw.network import AllToAll, Network  # noqa: E402
 from bcall_hw.nir_import import ImportSettings, import_nir  # noqa: E402
+from bcall_hw.nir_import.drives import Drives  # noqa: E402
 
 W = np.array([[1.0, -0.5, 0.0], [0.25, 0.75, -1.0]])
 
@@ -109,6 +111,27 @@ def test_jumps_of_v_are_the_same_charge_as_steps_of_current() -> None:
     assert "normalised_input = false" in texts(jumps)
 
 
+def test_the_decay_of_a_jump_is_that_of_the_models_time_step() -> None:
+    """alpha is of one step, `dt_s`, however long a spike's current is said to last; `spike_s` is the step only without it."""
+    per_step = 1 - np.exp(-1 / 20)
+    for settings in ({"dt_s": 1e-3}, {"dt_s": 1e-3, "spike_s": 1e-4}, {"dt_s": 1e-3, "spike_s": 5e-3}):
+        for node in (lif(2, tau=20.0), cuba(2, 20.0, 8.0)):
+            found = imported(chain(linear(W), node), normalised_input=False, **settings)
+            assert found.layers[0].weights == pytest.approx(W / per_step)
+            assert "in a time step of 1 ms" in texts(found)
+    assert "in a time step of 2 ms" in texts(imported(chain(linear(W), lif(2)), normalised_input=False, spike_s=2e-3))
+
+
+def test_an_if_tells_that_it_has_no_decay_to_divide_by() -> None:
+    source = chain(linear(W), nir.IF(r=np.ones(2), v_threshold=np.ones(2)))
+    plain, jumps = (imported(source, dt_s=1e-3, normalised_input=flag) for flag in (True, False))
+    assert (jumps.layers[0].weights == plain.layers[0].weights).all()
+    assert "n1: dropped: normalised_input = false changes nothing" in texts(jumps)
+    assert "moves v by 1 r w" in texts(jumps)
+    assert "normalised_input" not in texts(plain)
+    assert "moves v by 0.5 r w" in texts(imported(source, dt_s=1e-3, spike_s=5e-4, normalised_input=False))
+
+
 def test_soma_fires_like_the_lif_at_both_anchors(chip: ChipModel) -> None:
     """The membrane's equation, integrated here by itself in time, at the drive of one rate of the LIF."""
     found = imported(chain(linear(W), lif(2)))
@@ -175,6 +198,65 @@ def test_linear_nodes_multiply_and_parallel_ones_add() -> None:
     nodes = {"in": nir.Input({"input": np.array([3])}), "u": linear(W), "v": linear(2 * W), "a": lif(2)}
     both = imported(graph(nodes, [("in", "u"), ("in", "v"), ("u", "a"), ("v", "a")]))
     assert both.layers[0].weights == pytest.approx(3 * W)
+
+
+def test_branches_that_join_are_multiplied_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve diamonds in a row: 2^12 ways, each doubling the signal, but three nodes each."""
+    nodes: dict[str, Any] = {"in": nir.Input({"input": np.array([2])})}
+    edges, last = [], "in"
+    for k in range(12):
+        nodes |= {f"a{k}": linear(np.eye(2)), f"b{k}": linear(np.eye(2)), f"s{k}": nir.Scale(np.ones(2))}
+        edges += [(last, f"a{k}"), (last, f"b{k}"), (f"a{k}", f"s{k}"), (f"b{k}", f"s{k}")]
+        last = f"s{k}"
+    nodes |= {"n": lif(2), "w": linear(np.eye(2)), "m": lif(2)}
+    edges += [(last, "n"), (last, "w"), ("w", "m")]
+    asked: list[str] = []
+    inner = Drives._output
+    monkeypatch.setattr(Drives, "_output", lambda self, name, path: asked.append(name) or inner(self, name, path))
+    found = imported(graph(nodes, edges))
+    assert [layer.weights.tolist() for layer in found.layers] == [(2.0**12 * np.eye(2)).tolist()] * 2
+    assert len(asked) <= len(edges)
+
+
+def test_the_longest_row_counts_also_behind_a_join() -> None:
+    """150 nodes that another layer asked for already, and 60 more behind them: too many, in either order of the layers."""
+    row = [f"a{k}" for k in range(150)] + [f"b{k}" for k in range(60)]
+    nodes = {"in": nir.Input({"input": np.array([2])}), **{name: linear(np.eye(2)) for name in row}}
+    edges = [("in", "a0"), *pairwise(row), (row[149], "near"), (row[-1], "far")]
+    for names in (("near", "far"), ("far", "near")):
+        with pytest.raises(InvalidValue, match="too many linear nodes in a row"):
+            imported(graph(nodes | {name: lif(2) for name in names}, edges))
+
+
+def test_outputs_behind_branches_that_join_are_found_once() -> None:
+    nodes: dict[str, Any] = {"n": lif(2)}
+    edges, last = [], "n"
+    for k in range(20):
+        for name in (f"a{k}", f"b{k}", f"s{k}"):
+            nodes[name] = nir.Flatten({"input": np.array([2])}, 0)
+        edges += [(last, f"a{k}"), (last, f"b{k}"), (f"a{k}", f"s{k}"), (f"b{k}", f"s{k}")]
+        last = f"s{k}"
+    nodes["out"] = nir.Output({"output": np.array([2])})
+    assert imported(graph(nodes, [*edges, (last, "out")])).outputs == ("n",)
+
+
+def test_a_row_of_passing_nodes_without_end_is_refused() -> None:
+    names = [f"f{k}" for k in range(1200)]
+    nodes = {"n": lif(2), **{name: nir.Flatten({"input": np.array([2])}, 0) for name in names}}
+    nodes["out"] = nir.Output({"output": np.array([2])})
+    with pytest.raises(InvalidValue, match="too many nodes in a row before an Output"):
+        imported(graph(nodes, list(pairwise(["n", *names, "out"]))))
+
+
+def test_connections_that_want_one_name_get_two() -> None:
+    source = nir.Input({"input": np.array([3])})
+    nodes = {"a-b": source, "a": source, "u": linear(W), "v": linear(-W), "c": lif(2), "b-c": lif(2)}
+    found = imported(graph(nodes, [("a-b", "u"), ("u", "c"), ("a", "v"), ("v", "b-c")]))
+    assert [c.name for c in found.network.connections] == [
+        "a-b-c-excitatory", "a-b-c-inhibitory", "a-b-c-excitatory-2", "a-b-c-inhibitory-2",
+    ]  # fmt: skip
+    assert "b-c: renamed: the connection from 'a' is 'a-b-c-excitatory-2'" in texts(found)
+    assert (matrix_of(found, "b-c", "a") == -matrix_of(found, "c", "a-b")).all()
 
 
 def test_nested_graphs_are_laid_flat() -> None:

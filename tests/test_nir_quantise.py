@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from bcall_hw.errors import FanInExceeded
+from bcall_hw.nir_import import quantise as module
 from bcall_hw.nir_import.quantise import quantise
 
 RANDOM = np.random.default_rng(5)
@@ -78,6 +81,37 @@ def test_a_neuron_that_no_step_fits_is_refused() -> None:
     with pytest.raises(FanInExceeded, match="layer 'x' neuron 0") as caught:
         quantise(weights, 3, 9, "x")
     assert (caught.value.used, caught.value.limit) == (10, 9)
+
+
+def test_a_large_layer_is_searched_without_keeping_its_candidates() -> None:
+    """A few copies of the weights at most, where one for each of the 300 steps would be 100 MB and more."""
+    weights = RANDOM.normal(size=(300, 150))
+    tracemalloc.start()
+    try:
+        found = quantise(weights, 4, 64, "layer")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.entries.max() <= 64
+    assert peak < 20 * weights.nbytes
+
+
+def test_what_cannot_fit_is_refused_before_any_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+    inner = module._tallies
+    monkeypatch.setattr(module, "_tallies", lambda w, levels, steps: tried.append(len(steps)) or inner(w, levels, steps))
+    with pytest.raises(FanInExceeded, match="layer 'x' neuron 1"):
+        quantise(np.outer([0.5, 1.0], np.ones(65)), 4, 64, "x")
+    assert tried == [1]
+
+
+def test_rows_in_blocks_give_what_one_block_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = RANDOM.normal(size=(23, 50))
+    whole = quantise(weights, 3, 40, "layer")
+    monkeypatch.setattr(module, "_BLOCK", 200)
+    cut = quantise(weights, 3, 40, "layer")
+    assert (cut.multiplicity == whole.multiplicity).all()
+    assert (cut.tried, cut.relative_rms, cut.limited_by) == (whole.tried, whole.relative_rms, whole.limited_by)
 
 
 def test_no_weight_at_all_is_no_entry() -> None:

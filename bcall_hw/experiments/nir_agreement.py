@@ -180,7 +180,8 @@ class Row:
         agreement: share of images with the framework's answer.
         accuracy: share of images with the right answer.
         correlation: of all output spike counts with the framework's.
-        output_rate, hidden_rate: mean spikes of an output and of a neuron of the other layers in one presentation.
+        output_rate: mean spikes of an output in one presentation.
+        hidden_rate: the same of a neuron of the other layers; None where no spikes of others are known.
     """
 
     step: str
@@ -188,7 +189,7 @@ class Row:
     accuracy: float
     correlation: float
     output_rate: float
-    hidden_rate: float
+    hidden_rate: float | None
 
 
 def _row(step: str, counts: Sequence[IntArray], wanted: IntArray, labels: IntArray) -> Row:
@@ -198,7 +199,7 @@ def _row(step: str, counts: Sequence[IntArray], wanted: IntArray, labels: IntArr
     correlation = float(np.corrcoef(*flat)[0, 1]) if all(f.std() > 0 for f in flat) else 0.0
     return Row(
         step, float((answers == wanted.argmax(axis=1)).mean()), float((answers == labels).mean()), correlation,
-        float(out.mean()), float(np.mean(hidden)) if hidden else 0.0,
+        float(out.mean()), float(np.mean(hidden)) if hidden else None,
     )  # fmt: skip
 
 
@@ -277,9 +278,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     print("| step | same answer | accuracy | correlation of counts | spikes per output | per hidden neuron |")
     print("|---|---|---|---|---|---|")
+    missing = "none" if all(row.hidden_rate is None for row in rows) else "not stored"
     for row in rows:
         cells = (f"{row.agreement:.1%}", f"{row.accuracy:.1%}", f"{row.correlation:.3f}", f"{row.output_rate:.2f}")
-        print(f"| {row.step} | {' | '.join(cells)} | {row.hidden_rate:.2f} |")
+        hidden = missing if row.hidden_rate is None else f"{row.hidden_rate:.2f}"
+        print(f"| {row.step} | {' | '.join(cells)} | {hidden} |")
 
 
 if __name__ == "__main__":

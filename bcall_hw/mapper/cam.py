@@ -10,33 +10,15 @@ import numpy as np
 from bcall_hw.arrays import BoolArray, IntArray
 from bcall_hw.calibration import Calibration
 from bcall_hw.chip_config import ChipConfig, Registers
-from bcall_hw.errors import BcallError, InvalidValue, UnknownName
+from bcall_hw.errors import BcallError, InvalidValue
 from bcall_hw.mapper.board import Board
 from bcall_hw.mapper.defective import Unit, entries_around_defects, silence
 from bcall_hw.mapper.departures import Departure
 from bcall_hw.mapper.place import Placement
-from bcall_hw.mapper.plastic import PlasticSlots, set_efficacy
+from bcall_hw.mapper.plastic import PlasticSlots, write_flips
 from bcall_hw.mapper.synapses import Synapses
 from bcall_hw.mapper.tags import Routes
 from bcall_hw.mapper.trim import trimmed
-from bcall_hw.network import Network
-
-
-def check_efficacy(network: Network, efficacy: Mapping[str, BoolArray]) -> None:
-    """Refuse efficacies of what is no plastic connection, and plastic connections with several multiplicities.
-
-    Raises:
-        UnknownName, InvalidValue: with the connection.
-    """
-    plastic = [c.name for c in network.connections if c.plastic]
-    unknown = sorted(efficacy.keys() - set(plastic))
-    if unknown:
-        raise UnknownName(
-            "efficacy given for what is no plastic connection",
-            where=f"network {network.name!r}",
-            used=unknown[0],
-            fix=f"Plastic: {', '.join(plastic) or 'none'}",
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,16 +40,23 @@ class Cam:
 
 def cam_entries(
     synapses: Synapses, placement: Placement, board: Board, routes: Routes, calibration: Calibration,
-    efficacy: Mapping[str, BoolArray],
+    present: Mapping[str, BoolArray],
 ) -> tuple[Cam, list[BcallError]]:  # fmt: skip
-    """Fill the CAM of every neuron; fan-ins were checked before. Returns it, and what defects stand in its way."""
+    """Fill the CAM of every neuron; fan-ins were checked before.
+
+    Args:
+        present: see `present_at_first`; all plastic synapses of other connections are present.
+
+    Returns:
+        The CAM, and what defects stand in its way.
+    """
     copies, departures = trimmed(synapses, placement, board, routes, calibration)
     cam = ChipConfig.after_opening(board.chip, board.chips).cam.copy()
     made = Cam(cam, copies, {}, departures)
     chip, neurons = board.chip, board.chip.geometry.neurons
     types = np.array([chip.synapse_type(c.synapse).code for c in synapses.network.connections], dtype=np.int64)
     core, seat = placement.core_of[synapses.target], routes.seat[synapses.target]
-    tag = routes.tag[synapses.source]
+    tag = routes.tag[synapses.source, board.chip_index[core]]
     # Number each neuron's entries in the order of the table.
     order = np.argsort(synapses.target, kind="stable")
     before = np.cumsum(copies[order]) - copies[order]
@@ -97,11 +86,11 @@ def cam_entries(
     for index, connection in enumerate(synapses.network.connections):
         if not connection.plastic:
             continue
-        slots = _slots(synapses, index, copies, start, entry, placement, board, routes, int(types[index]))
+        slots = _slots(synapses, index, copies, start, entry, tag, addresses(placement, board, routes), int(types[index]))
         made.plastic[connection.name] = slots
-        on = efficacy.get(connection.name)
-        present = np.ones(slots.sources.shape, dtype=bool) if on is None else on
-        set_efficacy(cam, chip, board.chips, slots, present, connection.name)
+        if connection.name in present:
+            post, slot = np.nonzero(slots.sources >= 0)  # the order of the table
+            write_flips(cam, chip, board.chips, slots, post, slot, present[connection.name])
     return made, problems
 
 
@@ -120,8 +109,8 @@ def _on_defects(placement: Placement, routes: Routes, board: Board) -> dict[tupl
 
 
 def _slots(
-    synapses: Synapses, index: int, copies: IntArray, start: IntArray, entry: IntArray, placement: Placement, board: Board,
-    routes: Routes, code: int,
+    synapses: Synapses, index: int, copies: IntArray, start: IntArray, entry: IntArray, tag: IntArray, address: IntArray,
+    code: int,
 ) -> PlasticSlots:  # fmt: skip
     connection, rows = synapses.network.connections[index], synapses.of(index)
     multiplicity = synapses.multiplicity[rows]
@@ -139,8 +128,8 @@ def _slots(
     sources, tags = np.full(shape, -1, dtype=np.int64), np.full(shape, -1, dtype=np.int64)
     most = int(copies[rows].max(initial=connection.multiplicity))
     entries = np.full((*shape, most), -1, dtype=np.int64)
-    sources[target, slot], tags[target, slot] = source, routes.tag[synapses.source[rows]]
+    sources[target, slot], tags[target, slot] = source, tag[rows]
     for copy in range(most):
         has = copies[rows] > copy
         entries[target[has], slot[has], copy] = entry[start[:-1][rows][has] + copy]
-    return PlasticSlots(sources, tags, addresses(placement, board, routes)[neurons], entries, code)
+    return PlasticSlots(sources, tags, address[neurons], entries, code)

@@ -15,7 +15,7 @@ from bcall_hw.errors import BcallError, DefectInTheWay, FieldOverflow, ReservedT
 InputReach = Sequence[tuple[int, str, frozenset[tuple[int, int]]]]
 
 
-def check(config: ChipConfig, inputs: InputReach = (), defects: Defects | None = None) -> list[BcallError]:
+def check(config: ChipConfig, inputs: InputReach | None = None, defects: Defects | None = None) -> list[BcallError]:
     """Every rule that a configuration breaks: reserved tags, tag collisions per target core, destinations off the board.
 
     Args:
@@ -28,7 +28,7 @@ def check(config: ChipConfig, inputs: InputReach = (), defects: Defects | None =
     if problems:  # what such words say is not what is written
         return problems
     arrivals: dict[tuple[int, int], dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for tag, name, cores in inputs:
+    for tag, name, cores in inputs or ():
         if tag in chip.reserved_tags:
             problems.append(ReservedTag("uses a reserved tag", where=name, used=chip.tag_name(tag)))
         for reached in cores:
@@ -50,7 +50,7 @@ def check(config: ChipConfig, inputs: InputReach = (), defects: Defects | None =
                 arrivals[there, target][tag].add(name)
     heard = heard_tags(config, defects or Defects())
     problems += _defective(config, heard, arrivals, defects or Defects())
-    if inputs:
+    if inputs is not None:
         problems += _unheard(config, heard, arrivals)
     for (there, target), tags in sorted(arrivals.items()):
         for tag, names in sorted(tags.items()):
@@ -74,9 +74,18 @@ def _too_wide(config: ChipConfig) -> list[BcallError]:
         for field, limit in fields.items():
             values = getattr(config, kind)[field]
             for index, core, neuron, entry in np.argwhere(values > limit)[:1].tolist():
-                where = f"chip {config.chips[index]} core {core} neuron {neuron} {kind.upper()} entry {entry}"
+                number = chip.sram.usable[entry] if kind == "sram" else entry
+                where = f"chip {config.chips[index]} core {core} neuron {neuron} {kind.upper()} entry {number}"
                 used = int(values[index, core, neuron, entry])
-                problems.append(FieldOverflow(f"{field} is too large", where=where, used=used, limit=limit))
+                fix = "Write a value that the field holds."
+                problems.append(FieldOverflow(f"{field} is too large", where=where, used=used, limit=limit, fix=fix))
+    table = chip.current_table
+    for field, limit in {"coarse": table.coarse_values - 1, "fine": table.fine_values - 1, "high": 1}.items():
+        for index, core, bias in np.argwhere(config.biases[field] > limit)[:1].tolist():
+            where = f"chip {config.chips[index]} core {core} {chip.biases[bias].name}"
+            used = int(config.biases[field][index, core, bias])
+            fix = "Write a code of the current table."
+            problems.append(FieldOverflow(f"{field} is too large", where=where, used=used, limit=limit, fix=fix))
     return problems
 
 

@@ -43,7 +43,7 @@ def entries_around_defects(
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import maximum_bipartite_matching
 
-    parked = min(board.chip.reserved_tags)
+    parked = board.chip.parked_tag
     usable = sound + sorted(stuck)
     fits = np.zeros((len(units), len(usable)), dtype=np.int8)
     for column, entry in enumerate(usable):
@@ -67,16 +67,18 @@ def silence(board: Board, cam: Registers, routes: Routes) -> list[BcallError]:
         cam: shape (cores, neurons, entries).
     """
     problems: list[BcallError] = []
-    neurons, parked = board.chip.geometry.neurons, min(board.chip.reserved_tags)
-    places = sorted({tuple(place[:4]) for place in board.defects.stuck_tag_bits if place[0] in board.chips})
+    neurons, parked = board.chip.geometry.neurons, board.chip.parked_tag
+    dead = set(board.defects.dead_cam)
+    places = sorted({tuple(p[:4]) for p in board.defects.stuck_tag_bits if p[0] in board.chips} - dead)
     for chip, core, number, entry in places:
         k = board.cores.index((chip, core))
         word = cam[k, number, entry]
         if int(word["source_core"]) * neurons + int(word["source_neuron"]) != parked:
             continue
-        arriving = set(routes.tag[routes.reach[:, k]].tolist())
-        tags = [parked, *range(board.chip.tags_per_core)]
-        quiet = next((t for t in tags if heard(board, (k, number), entry, t) not in arriving), None)
+        arriving = set(routes.tag[routes.reach[:, k], board.chip_index[k]].tolist())
+        # What it says is not what it hears: so nobody takes it for a synapse.
+        said_and_heard = [(t, heard(board, (k, number), entry, t)) for t in (parked, *range(board.chip.tags_per_core))]
+        quiet = next((t for t, h in said_and_heard if h == parked or (h != t and h not in arriving)), None)
         if quiet is None:
             where = f"{board.core_name(k)} neuron {number} CAM entry {entry}"
             fix = "Use fewer sources on this core."

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from bcall_hw.arrays import IntArray
 from bcall_hw.errors import InvalidValue, UnknownName
 from bcall_hw.mapper.check import heard_tags
 from bcall_hw.mapper.mapped import MappedNetwork, check_indices
@@ -66,7 +67,7 @@ def _inputs(mapped: MappedNetwork, population: str, index: int) -> list[dict[str
     chip, neuron = config.chip, table.neurons_of(population).start + index
     cam = config.cam[_at(mapped, population, index)]
     said = cam["source_core"].astype(np.int64) * chip.geometry.neurons + cam["source_neuron"]
-    tags = _tags(mapped)
+    tags = _tags(mapped, population, index)
     free = dict.fromkeys(np.flatnonzero(~np.isin(said, list(chip.reserved_tags))).tolist())
     rows = []
     for row in np.flatnonzero(table.target == neuron).tolist():
@@ -146,12 +147,14 @@ def _at(mapped: MappedNetwork, population: str, index: int) -> tuple[int, int, i
     return mapped.config.chips.index(chip), core, neuron
 
 
-def _tags(mapped: MappedNetwork) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """The tag of every source, -1 for one without targets; neurons' from the registers."""
+def _tags(mapped: MappedNetwork, population: str, index: int) -> IntArray:
+    """The tag of every source on the chip of one neuron, -1 for one that does not reach it; neurons' from the registers."""
     config, g = mapped.config, mapped.config.chip.geometry
+    there = int(mapped.addresses[population][index][0])
     address = np.concatenate(list(mapped.addresses.values()))
-    index = np.searchsorted(config.chips, address[:, 0])
-    sram = config.sram[index, address[:, 1], address[:, 2]]
-    sends = sram["core_mask"][:, 0] > 0
-    tags = np.where(sends, sram["virtual_core"][:, 0].astype(np.int64) * g.neurons + address[:, 2], -1)
+    sram = config.sram[np.searchsorted(config.chips, address[:, 0]), address[:, 1], address[:, 2]]
+    east, north = (np.where(sram[s] == 1, -1, 1) * sram[d].astype(np.int64) for s, d in (("sx", "dx"), ("sy", "dy")))
+    arrives = (sram["core_mask"] > 0) & (address[:, :1] + east - north * g.chip_columns == there)
+    virtual = np.where(arrives, sram["virtual_core"].astype(np.int64), -1).max(axis=1)
+    tags = np.where(virtual >= 0, virtual * g.neurons + address[:, 2], -1)
     return np.concatenate([*mapped.input_tags.values(), tags])

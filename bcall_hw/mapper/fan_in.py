@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Mapping as MappingOf
+from dataclasses import dataclass
 
-from bcall_hw.arrays import IntArray
+import numpy as np
+import numpy.typing as npt
+
+from bcall_hw.arrays import BoolArray, IntArray
 from bcall_hw.chip_model import ChipModel
 from bcall_hw.errors import BcallError, FanInExceeded
 from bcall_hw.mapper.departures import Departure
+from bcall_hw.mapper.efficacy import present_at_first
 from bcall_hw.mapper.options import MapOptions
 from bcall_hw.mapper.relay import relayed
 from bcall_hw.mapper.sample import sampled
@@ -64,15 +69,43 @@ def counts_by_connection(synapses: Synapses, neurons: IntArray) -> IntArray:
     return counts
 
 
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A network after the fan-in policy.
+
+    Attributes:
+        synapses: of the network that is to be mapped.
+        present: see `present_at_first`, of these synapses.
+        departures: what the policy changed.
+        problems: neurons that still have too many inputs.
+    """
+
+    synapses: Synapses
+    present: dict[str, BoolArray]
+    departures: list[Departure]
+    problems: list[BcallError]
+
+
 def prepared(
-    network: Network, chip: ChipModel, options: MapOptions, mapping: Mapping
-) -> tuple[Synapses, list[Departure], list[BcallError]]:
-    """The synapses of the network after the fan-in policy, what it changed, and the neurons with too many inputs still."""
+    network: Network, chip: ChipModel, options: MapOptions, mapping: Mapping, efficacy: MappingOf[str, npt.ArrayLike]
+) -> Prepared:
+    """Expand a network and carry out the fan-in policy.
+
+    Args:
+        efficacy: of the network as it was given.
+
+    Raises:
+        InvalidValue: a connection's rule or an efficacy cannot be carried out.
+    """
     synapses = expand(network)
-    if options.fan_in == "refuse":
-        return synapses, [], fan_in_problems(synapses, chip, options.reserve)
+    present = present_at_first(synapses, efficacy)
     if options.fan_in == "sample":
-        changed, departures = sampled(synapses, chip, options.reserve, options.seed)
-        return expand(changed), departures, []
-    changed, departures, problems = relayed(synapses, chip, options.reserve, mapping.relay)
-    return expand(changed), departures, problems
+        changed, keep, departures = sampled(synapses, chip, options.reserve, options.seed)
+        numbers = {c.name: index for index, c in enumerate(network.connections)}
+        kept = {name: values[keep[synapses.of(numbers[name])]] for name, values in present.items()}
+        return Prepared(expand(changed), kept, departures, [])
+    if options.fan_in == "relay":  # plastic synapses stay as they are
+        changed, departures, problems = relayed(synapses, chip, options.reserve, mapping.relay)
+        relays = expand(changed)
+        return Prepared(relays, present, departures, problems or fan_in_problems(relays, chip, options.reserve))
+    return Prepared(synapses, present, [], fan_in_problems(synapses, chip, options.reserve))

@@ -1,8 +1,7 @@
 """Which neurons should share cores and chips: the traffic that a placement causes, and moves that lower it.
 
-Every source costs a tag in each core that it reaches and an SRAM entry for each chip; a core has some thousand tags and a
-neuron three entries. So the sources of a core's neurons should be few, and neurons that hear the same should stand together:
-hypergraph partitioning, improved here by exchanges in the manner of Kernighan and Lin (Bell System Technical Journal 49(2),
+Every source costs a tag in each core that it reaches and an SRAM entry for each chip, and both are scarce. So the sources of a
+core's neurons should be few, and neurons that hear the same should stand together: hypergraph partitioning, improved here by exchanges in the manner of Kernighan and Lin (Bell System Technical Journal 49(2),
 1970), many at once. Everything is counted in integers, so that a network is placed alike on every machine.
 """
 
@@ -126,23 +125,38 @@ def _poisson_together(synapses: Synapses, source: IntArray, target: IntArray) ->
 def local_order(traffic: Traffic) -> tuple[IntArray, IntArray]:
     """Neurons in an order that keeps those with common sources near each other, and the component of each in that order.
 
-    Connected components stand together, and within one the reverse Cuthill-McKee order holds.
+    Connected components one after the other, each breadth first from a neuron far out, as Cuthill and McKee number a sparse
+    matrix; of equals the lower number comes first.
     """
     from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components, reverse_cuthill_mckee
 
-    links = traffic.targets.tocoo()
+    links, inputs = traffic.targets.tocoo(), traffic.inputs
+    row, column = links.coords[0].astype(np.int64), links.coords[1].astype(np.int64) + inputs
     size = traffic.targets.shape[0]
-    row, column = links.coords[0], links.coords[1] + traffic.inputs
-    graph = csr_array((np.ones(row.size, dtype=np.int8), (row, column)), shape=(size, size))
-    graph = csr_array(graph + graph.T)
-    _, component = connected_components(graph, directed=False)
-    order = np.asarray(reverse_cuthill_mckee(graph, symmetric_mode=True), dtype=np.int64)
-    neurons = order[order >= traffic.inputs]
-    first = np.full(size, size)
-    np.minimum.at(first, component[traffic.inputs :], np.arange(size - traffic.inputs))
-    neurons = neurons[np.argsort(first[component[neurons]], kind="stable")]
-    return neurons - traffic.inputs, component[neurons].astype(np.int64)
+    graph = csr_array((np.ones(2 * row.size), (np.append(row, column), np.append(column, row))), shape=(size, size))
+    graph.sum_duplicates()  # and sorts
+    starts, ends = graph.indptr.tolist(), graph.indices.tolist()
+    near = [ends[starts[node] : starts[node + 1]] for node in range(size)]
+    seen, order, component = [False] * size, list[int](), list[int]()
+    for number, first in enumerate(range(inputs, size)):
+        if not seen[first]:
+            far_out = _breadth_first(near, first)[-1]
+            for node in _breadth_first(near, far_out):
+                seen[node] = True
+                if node >= inputs:
+                    order.append(node - inputs)
+                    component.append(number)
+    return np.array(order, dtype=np.int64), np.array(component, dtype=np.int64)
+
+
+def _breadth_first(near: list[list[int]], first: int) -> list[int]:
+    found, seen = [first], {first}
+    for node in found:
+        for other in near[node]:
+            if other not in seen:
+                seen.add(other)
+                found.append(other)
+    return found
 
 
 def smooth_orders(traffic: Traffic, count: int) -> list[IntArray]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as MappingOf
 
 import numpy as np
+import numpy.typing as npt
 
 from bcall_hw.arrays import BoolArray
 from bcall_hw.calibration import Calibration, load_calibration
@@ -15,8 +16,9 @@ from bcall_hw.defects import Defects
 from bcall_hw.errors import BcallError, NetworkDoesNotFit, RoundTripBroken
 from bcall_hw.mapper.biases import code_problems
 from bcall_hw.mapper.board import Board, boards_to_try
-from bcall_hw.mapper.cam import Cam, cam_entries, check_efficacy
+from bcall_hw.mapper.cam import Cam, cam_entries
 from bcall_hw.mapper.check import check
+from bcall_hw.mapper.efficacy import check_efficacy
 from bcall_hw.mapper.fan_in import crowded_problems, prepared
 from bcall_hw.mapper.locality import Traffic
 from bcall_hw.mapper.mapped import MappedNetwork
@@ -40,7 +42,7 @@ def map_network(
     chips: Sequence[int] | None = None,
     mapping: Mapping | None = None,
     calibration: Calibration | None = None,
-    efficacy: MappingOf[str, BoolArray] | None = None,
+    efficacy: MappingOf[str, npt.ArrayLike] | None = None,
     options: MapOptions | None = None,
     defects: Defects | None = None,
 ) -> MappedNetwork:
@@ -50,7 +52,8 @@ def map_network(
         chips: ids of the chips that may be used, ascending; if absent, as few chips of the board as it needs.
         mapping: which bias stands for what; the chip's BCaLL mapping if absent.
         calibration: of the board; the nominal one if absent. Gains of synapses in it trim the multiplicities.
-        efficacy: for plastic connections, bool (posts, slots): present or parked at first; all present if absent.
+        efficacy: for plastic connections of `network`, bool (posts, slots): present or parked at first; all present if
+            absent.
         options: what to do with too large fan-ins, and what to keep free.
         defects: of the board (a `BoardProfile` has them); none if absent.
 
@@ -70,24 +73,26 @@ def map_network(
     too_large = too_large or crowded_problems(network, chip, options)
     if too_large:
         raise NetworkDoesNotFit(too_large + known, subject)
-    synapses, departures, fan_in = prepared(network, chip, options, mapping)
-    known += fan_in + wished_tag_problems(synapses, boards[-1])
+    ready = prepared(network, chip, options, mapping, efficacy)
+    if ready.synapses.network is not network:  # relays have parameters too
+        known = code_problems(ready.synapses.network, chip, mapping, calibration)
+    known += ready.problems + wished_tag_problems(ready.synapses, boards[-1])
     failed: list[list[BcallError]] = []
     for board in boards:
         failed = []
-        for found in _tries(board, synapses, calibration, efficacy):
+        for found in _tries(board, ready.synapses, calibration, ready.present):
             if isinstance(found, list):
                 failed.append(found)
             elif known:
                 raise NetworkDoesNotFit(known, subject)
             else:
-                mapped = mapped_network(network, synapses, departures, *found, mapping, calibration)
+                mapped = mapped_network(network, ready.synapses, ready.departures, *found, mapping, calibration)
                 _check_result(mapped, subject)
                 return mapped
     raise NetworkDoesNotFit(known + min(failed, key=len), subject)
 
 
-def _tries(board: Board, synapses: Synapses, calibration: Calibration, efficacy: MappingOf[str, BoolArray]) -> Iterator[Try]:
+def _tries(board: Board, synapses: Synapses, calibration: Calibration, present: MappingOf[str, BoolArray]) -> Iterator[Try]:
     """Ways to map on a board, one after the other: on few cores, then on all of them. The first that is no list fits."""
     network = synapses.network
     wishes, problems = wished_places(network, synapses, board)
@@ -115,7 +120,7 @@ def _tries(board: Board, synapses: Synapses, calibration: Calibration, efficacy:
         if np.any(synapses.cam_demand > board.chip.cam.entries - board.reserve):
             yield []  # known already, and there is no CAM to fill
             return
-        cam, problems = cam_entries(synapses, placement, board, routes, calibration, efficacy)
+        cam, problems = cam_entries(synapses, placement, board, routes, calibration, present)
         yield problems or (board, placement, routes, cam)
 
 

@@ -200,7 +200,7 @@ def _arranged(
     in_order = wishes.core_of.copy()
     allowed = np.zeros((synapses.neurons, len(board.cores)), dtype=np.bool_)
     for populations, mine in zip(waiting, cores, strict=True):
-        neurons = np.flatnonzero(np.isin(synapses.population, [network.populations.index(p) for p in populations]))
+        neurons = np.flatnonzero(np.isin(synapses.population, [synapses.population_index[p.name] for p in populations]))
         in_order[neurons] = _dealt(neurons, synapses.population[neurons], mine, left)
         allowed[np.ix_(neurons, np.array(mine, dtype=np.int64))] = True
     if len(np.unique(in_order)) == 1 or not synapses.source.size:
@@ -211,7 +211,7 @@ def _arranged(
     for (order, group), starts in product(orders, (even, full)):
         start = wishes.core_of.copy()
         for populations, mine in zip(waiting, cores, strict=True):
-            chosen = np.isin(synapses.population[order], [network.populations.index(p) for p in populations])
+            chosen = np.isin(synapses.population[order], [synapses.population_index[p.name] for p in populations])
             start[order[chosen]] = _dealt(order[chosen], group[chosen], mine, left, evenly=starts is even)
         starts.append(start)
     best, cost = in_order, traffic.cost(in_order)

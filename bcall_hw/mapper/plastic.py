@@ -9,7 +9,6 @@ import numpy as np
 from bcall_hw.arrays import BoolArray, IntArray
 from bcall_hw.chip_config import Registers
 from bcall_hw.chip_model import ChipModel
-from bcall_hw.errors import InvalidValue
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,26 +30,11 @@ class PlasticSlots:
     type_code: int
 
 
-def set_efficacy(
-    cam: Registers, chip: ChipModel, chips: tuple[int, ...], slots: PlasticSlots, on: BoolArray, name: str
-) -> None:
-    """Make plastic synapses present or parked, in place, for a whole table of efficacies.
-
-    Raises:
-        InvalidValue: the table has another shape.
-    """
-    if on.shape != slots.sources.shape:
-        where = f"efficacy of connection {name!r}"
-        raise InvalidValue("wrong shape", where=where, used=on.shape, limit=slots.sources.shape)
-    post, slot = np.nonzero(slots.sources >= 0)
-    write_flips(cam, chip, chips, slots, post, slot, on[post, slot])
-
-
 def write_flips(
     cam: Registers, chip: ChipModel, chips: tuple[int, ...], slots: PlasticSlots, post: IntArray, slot: IntArray, on: BoolArray
 ) -> None:
     """Make some plastic synapses present (their tag) or parked (the reserved tag, which no source uses), in place."""
-    parked_core, parked_neuron = chip.tags.reserved[0]
+    parked_core, parked_neuron = divmod(chip.parked_tag, chip.geometry.neurons)
     entries = slots.entries[post, slot]
     row, copy = np.nonzero(entries >= 0)
     tag, neurons = slots.tags[post, slot], chip.geometry.neurons

@@ -50,8 +50,12 @@ def delivered(config: ChipConfig, defects: Defects | None = None) -> Delivered:
     n_cores = len(config.chips) * g.cores
     sender = _senders(config)
     heard = heard_tags(config, defects or Defects()).reshape(n_cores, g.neurons, -1)
+    said = heard_tags(config, Defects()).reshape(heard.shape)
     core, neuron, entry = np.nonzero(~np.isin(heard, [*chip.reserved_tags, -1]))
+    # An entry that hears another tag than it says was written so that it hears nobody, unless a neuron sends that tag.
     tag = heard[core, neuron, entry]
+    real = (tag == said[core, neuron, entry]) | (sender[core, tag] >= 0)
+    core, neuron, entry, tag = core[real], neuron[real], entry[real], tag[real]
     source = np.where(sender[core, tag] >= 0, sender[core, tag], -1 - tag)
     code = config.cam["type"].reshape(heard.shape)[core, neuron, entry].astype(np.int64)
     rows, counts = np.unique(np.column_stack([source, core * g.neurons + neuron, code]), axis=0, return_counts=True)

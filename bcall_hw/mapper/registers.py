@@ -41,7 +41,7 @@ def mapped_network(
     return MappedNetwork(
         network=synapses.network, asked=asked, config=config,
         addresses={p.name: every[synapses.neurons_of(p.name)] for p in synapses.network.populations},
-        input_tags={name: routes.tag[row] for name, row in rows.items()},
+        input_tags={name: routes.tag[row].max(axis=1) for name, row in rows.items()},
         input_reach={name: [frozenset(c) for c in cores[row]] for name, row in rows.items()},
         plastic=cam.plastic, biases=choices, departures=departed,
         warnings=[*(d.text for d in departed), *warnings, *far_codes(choices)], synapses=synapses, copies=cam.copies,

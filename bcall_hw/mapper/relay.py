@@ -49,12 +49,13 @@ def relayed(
     problems: list[BcallError] = []
     for neuron in over.tolist():
         rows = order[starts[neuron] : starts[neuron + 1]]
-        left = _gather(synapses, neuron, rows.tolist(), limit, keep, relays)
+        left = _gather(synapses, neuron, rows.tolist(), limit, limit // relay.multiplicity, keep, relays)
         if left > limit:
             plastic = sum(
                 int(synapses.multiplicity[r]) for r in rows.tolist() if network.connections[synapses.connection[r]].plastic
             )
-            fix = f"{plastic} of its CAM entries are plastic, and relays carry fixed synapses only. Lower its fan-in."
+            fix = f"{plastic} of its CAM entries are plastic, which relays do not carry, and each relay takes as many entries"
+            fix += " as its synapses have multiplicity. Lower its fan-in or multiplicities."
             where = synapses.name(neuron + synapses.inputs)
             what = "more CAM entries than it has, with relays too"
             problems.append(FanInExceeded(what, where=where, used=left, limit=limit, fix=fix))
@@ -64,8 +65,14 @@ def relayed(
     return _rewired(synapses, keep, relays, relay), [_cost(synapses, over.size, keep, relays, relay, names)], []
 
 
-def _gather(synapses: Synapses, neuron: int, rows: list[int], limit: int, keep: BoolArray, relays: list[_Relays]) -> int:
-    """Move groups of a neuron's inputs behind relays, the largest saving first, until it fits; returns what it then takes."""
+def _gather(
+    synapses: Synapses, neuron: int, rows: list[int], limit: int, most: int, keep: BoolArray, relays: list[_Relays]
+) -> int:
+    """Move groups of a neuron's inputs behind relays, the largest saving first, until it fits; returns what it then takes.
+
+    Args:
+        most: sources that a relay can hear.
+    """
     connections = synapses.network.connections
     pools: dict[tuple[int, int], list[int]] = {}
     for row in rows:
@@ -74,7 +81,7 @@ def _gather(synapses: Synapses, neuron: int, rows: list[int], limit: int, keep: 
     groups = [
         (multiplicity * (len(part) - 1), connection, multiplicity, part)
         for (connection, multiplicity), pool in pools.items()
-        for part in (pool[at : at + limit] for at in range(0, len(pool), limit))
+        for part in (pool[at : at + most] for at in range(0, len(pool), most))
     ]
     total = int(synapses.cam_demand[neuron])
     for saved, connection, multiplicity, part in sorted(groups, key=lambda g: (-g[0], g[1], g[3][0])):
@@ -101,9 +108,9 @@ def _rewired(synapses: Synapses, keep: BoolArray, relays: list[_Relays], relay: 
         if keep[synapses.of(index)].any():
             connections.append(synapses.kept(index, keep))
         name = f"{connection.name}.relays"
-        while name in taken:
+        while taken & {name, f"{name}.in", f"{name}.out"}:
             name += "_"
-        taken.add(name)
+        taken |= {name, f"{name}.in", f"{name}.out"}
         populations.append(Population(name=name, size=len(mine.number), neuron=relay.neuron))
         first, target = synapses.first_source[connection.source], synapses.neurons_of(connection.target).start
         into = [(source - first, number) for (group, _), number in mine.number.items() for source in group]

@@ -80,7 +80,7 @@ def sram_entries(synapses: Synapses, placement: Placement, board: Board, routes:
     own = board.chip_index[placement.core_of[neuron]]
     hops = np.array([[g.hops(a, b) for b in board.chips] for a in board.chips])[own, target]
     words = np.zeros(neuron.size, dtype=SRAM_DTYPE)
-    words["virtual_core"] = routes.tag[synapses.inputs :][neuron] // g.neurons
+    words["virtual_core"] = routes.tag[synapses.inputs :][neuron, target] // g.neurons
     words["sx"], words["dx"] = hops[:, 0] < 0, np.abs(hops[:, 0])
     words["sy"], words["dy"] = hops[:, 1] < 0, np.abs(hops[:, 1])
     words["core_mask"] = mask[neuron, target]

@@ -41,15 +41,20 @@ class Synapses:
         """Number of the first source of each input and population."""
         return {name: rows.start for name, rows in self.rows.items()}
 
-    @property
+    @cached_property
     def inputs(self) -> int:
         """Sources that are inputs: the number of the first neuron among the sources."""
         return sum(i.size for i in self.network.inputs)
 
-    @property
+    @cached_property
     def neurons(self) -> int:
         """Neurons of the network."""
         return sum(p.size for p in self.network.populations)
+
+    @cached_property
+    def population_index(self) -> dict[str, int]:
+        """Index of each population among the network's, by name."""
+        return {p.name: index for index, p in enumerate(self.network.populations)}
 
     @property
     def sources(self) -> int:
@@ -64,7 +69,9 @@ class Synapses:
     @cached_property
     def cam_demand(self) -> IntArray:
         """CAM entries that each neuron's inputs take, shape (neurons,)."""
-        return np.bincount(self.target, weights=self.multiplicity, minlength=self.neurons).astype(np.int64)
+        # Sums of float64 are exact below 2^53; what is cut off is far beyond any CAM.
+        weights = np.minimum(self.multiplicity, 2**32)
+        return np.bincount(self.target, weights=weights, minlength=self.neurons).astype(np.int64)
 
     @cached_property
     def used_sources(self) -> IntArray:
@@ -73,8 +80,8 @@ class Synapses:
 
     def neurons_of(self, population: str) -> slice:
         """Numbers of a population's neurons."""
-        first = self.first_source[population] - self.inputs
-        return slice(first, first + self.network.population(population).size)
+        rows = self.rows[population]
+        return slice(rows.start - self.inputs, rows.stop - self.inputs)
 
     def of(self, connection: int) -> slice:
         """Rows of a connection."""
@@ -98,8 +105,8 @@ class Synapses:
 
     def member(self, source: int) -> tuple[str, int]:
         """Group and index within it of a source."""
-        group = max((g for g, first in self.first_source.items() if first <= source), key=self.first_source.__getitem__)
-        return group, source - self.first_source[group]
+        group = next(name for name, rows in self.rows.items() if rows.start <= source < rows.stop)
+        return group, source - self.rows[group].start
 
 
 def expand(network: Network) -> Synapses:

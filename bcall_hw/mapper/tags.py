@@ -2,15 +2,14 @@
 
 A CAM entry sees (virtual core, neuron number) and not the source chip. So this is a list colouring: tags are the colours,
 sources that reach a common core must differ, whatever their synapse type; a neuron can have only the tags with its own
-number, one for each virtual core, and gets its number with its seat; an input can have any that no other input has. Wished
-seats and tags come first, coloured exactly; then neurons in order, then inputs. Whoever finds nothing free turns out whoever
-is cheapest to turn out, and who was turned out before is dearer: the breakout local search of Morris (AAAI 1993) on ejection
-chains.
+number, one for each virtual core, and gets its number with its seat, but its destinations on different chips may use
+different virtual cores; an input can have any tag that no other input has. Wished seats and tags come first, coloured
+exactly; then neurons in order, then inputs. Whoever finds nothing free turns out whoever is cheapest to turn out, and who was
+turned out before is dearer: the breakout local search of Morris (AAAI 1993) on ejection chains.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -37,8 +36,6 @@ _TURNS, _TURNS_EACH = 10_000, 4
 _NEVER = 1 << 40
 
 Seat = tuple[int, int]
-#: Where a source could be: its seat (None for an input) and its tag (None for a neuron without targets).
-Option = tuple[Seat | None, int | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +44,36 @@ class Routes:
 
     Attributes:
         seat: int, shape (neurons,): neuron number within its core.
-        tag: int, shape (sources,): -1 for a source without targets.
+        tag: int, shape (sources, chips): tag of each source's events on each chip that it reaches, else -1.
         reach: bool, shape (sources, cores): where each source must be heard.
     """
 
     seat: IntArray
     tag: IntArray
     reach: BoolArray
+
+
+@dataclass(frozen=True)
+class Leg:
+    """The events of a source on one chip, or of an input on all: they share a tag.
+
+    Attributes:
+        chips: indices of the chips.
+        mask: the cores as one number, a bit for each; of an input also that of the FPGA.
+        columns: the same as indices.
+    """
+
+    chips: tuple[int, ...]
+    mask: int
+    columns: IntArray
+
+
+@dataclass(frozen=True)
+class Option:
+    """Where a source could be: its seat (None for an input), and a tag for each of its legs."""
+
+    seat: Seat | None
+    tags: tuple[int, ...]
 
 
 def wished_tag_problems(synapses: Synapses, board: Board) -> list[BcallError]:
@@ -83,12 +103,14 @@ def full_core_problems(synapses: Synapses, board: Board, reach: BoolArray) -> li
             what = "more sources must reach it than it can tell apart by their tags"
             problems.append(TagsExhausted(what, where=board.core_name(core), used=count, limit=board.usable_tags, fix=fix))
     heard = reach[: synapses.inputs].any(axis=1)
-    wishes = [tag for group in synapses.network.inputs for tag in group.tags or [-1] * group.size]
-    wished = {tag for tag, used in zip(wishes, heard.tolist(), strict=True) if used and tag >= 0}
-    tags = len(wished) + sum(used and tag < 0 for tag, used in zip(wishes, heard.tolist(), strict=True))
-    if not problems and tags > board.usable_tags:
+    wishes: list[int] = [tag for group in synapses.network.inputs for tag in group.tags or [-1] * group.size]
+    heard_by_someone: list[bool] = heard.tolist()
+    used_wishes = [tag for tag, used in zip(wishes, heard_by_someone, strict=True) if used]
+    tags = len({tag for tag in used_wishes if tag >= 0}) + used_wishes.count(-1)
+    limit = len(set(range(board.chip.stimulus.sources)) - board.chip.reserved_tags)
+    if not problems and tags > limit:
         what, fix = "more sources with targets than tags, and each needs one of its own", "Use fewer."
-        problems.append(TagsExhausted(what, where="inputs", used=tags, limit=board.usable_tags, fix=fix))
+        problems.append(TagsExhausted(what, where="inputs", used=tags, limit=limit, fix=fix))
     return problems
 
 
@@ -115,149 +137,130 @@ class _Task:
         self.synapses, self.placement, self.board, self.reach = synapses, placement, board, reach
         g, chip = board.chip.geometry, board.chip
         self.neurons, self.virtual = g.neurons, chip.sram.virtual_cores
-        bits = [1 << core for core in range(len(board.cores))]
-        self.mask = [sum(bits[core] for core in np.flatnonzero(row).tolist()) for row in reach]
-        # The FPGA knows its sources by their tags: to it they are all in one more core.
-        self.fpga = 1 << len(board.cores)
-        is_input = np.arange(synapses.sources) < synapses.inputs
-        self.columns = np.column_stack([reach, is_input & reach.any(axis=1)])
-        self.mask[: synapses.inputs] = [mask | self.fpga if mask else 0 for mask in self.mask[: synapses.inputs]]
+        self.legs = [self._legs(source) for source in range(synapses.sources)]
         self.used = [0] * chip.tags_per_core
-        self.holders: list[list[int]] = [[] for _ in range(chip.tags_per_core)]
+        self.holders: list[dict[int, int]] = [{} for _ in range(chip.tags_per_core)]
         self.owner = np.full((chip.tags_per_core, len(board.cores) + 1), -1, dtype=np.int64)
         self.sitter = np.full((len(board.cores), g.neurons), -1, dtype=np.int64)
         self.free = [dict.fromkeys(order) for order in board.seat_order]
-        self.tag: dict[int, int] = {}
-        self.seat: dict[int, Seat] = {}
+        self.placed: dict[int, Option] = {}
         # What it costs to turn each source out; the last one stands for nobody.
         self.price = np.append(np.ones(synapses.sources, dtype=np.int64), 0)
+        self.input_tags = [t for t in range(chip.stimulus.sources - 1, -1, -1) if t not in chip.reserved_tags]
         self.wished: dict[int, int] = {}
         for group in synapses.network.inputs:
-            first = synapses.first_source[group.name]
-            possible = set(range(chip.stimulus.sources)) - chip.reserved_tags  # the others are among the problems already
-            tags = enumerate(group.tags or ())
-            self.wished |= {first + i: tag for i, tag in tags if self.mask[first + i] and tag in possible}
+            first, possible = synapses.first_source[group.name], set(self.input_tags)
+            tags = enumerate(group.tags or ())  # those that are not possible are among the problems already
+            self.wished |= {first + i: tag for i, tag in tags if self.legs[first + i] and tag in possible}
+
+    def _legs(self, source: int) -> list[Leg]:
+        """The FPGA knows its sources by their tags: to it they are all in one more core, and have one leg."""
+        columns = np.flatnonzero(self.reach[source])
+        chips = self.board.chip_index[columns]
+        if not columns.size:
+            return []
+        if source < self.synapses.inputs:
+            every = np.append(columns, len(self.board.cores))
+            return [Leg(tuple(np.unique(chips).tolist()), _bits(every), every)]
+        parts = ((chip, columns[chips == chip]) for chip in np.unique(chips).tolist())
+        return [Leg((chip,), _bits(part), part) for chip, part in parts]
 
     # Placing and turning out ------------------------------------------------------------------------------------------
 
     def _put(self, source: int, option: Option) -> None:
-        seat, tag = option
-        if seat is not None:
-            self.sitter[seat] = source
-            self.seat[source] = seat
-            self.free[seat[0]].pop(seat[1], None)
-        if tag is not None:
-            self.used[tag] |= self.mask[source]
-            self.owner[tag, self.columns[source]] = source
-            self.holders[tag].append(source)
-            self.tag[source] = tag
+        self.placed[source] = option
+        if option.seat is not None:
+            self.sitter[option.seat] = source
+            self.free[option.seat[0]].pop(option.seat[1], None)
+        for leg, tag in zip(self.legs[source], option.tags, strict=True):
+            self.used[tag] |= leg.mask
+            self.owner[tag, leg.columns] = source
+            self.holders[tag][source] = self.holders[tag].get(source, 0) | leg.mask
 
     def _out(self, source: int) -> None:
-        seat, tag = self.seat.pop(source, None), self.tag.pop(source, None)
-        if seat is not None:
-            self.sitter[seat] = -1
-            self.free[seat[0]][seat[1]] = None
-        if tag is not None:
-            self.used[tag] &= ~self.mask[source]
-            self.owner[tag, self.columns[source]] = -1
-            self.holders[tag].remove(source)
+        option = self.placed.pop(source)
+        if option.seat is not None:
+            self.sitter[option.seat] = -1
+            self.free[option.seat[0]][option.seat[1]] = None
+        for leg, tag in zip(self.legs[source], option.tags, strict=True):
+            self.used[tag] &= ~leg.mask
+            self.owner[tag, leg.columns] = -1
+            self.holders[tag].pop(source, None)
 
     def _in_the_way(self, source: int, option: Option) -> list[int]:
-        seat, tag = option
-        found = [] if tag is None else [h for h in self.holders[tag] if self.mask[h] & self.mask[source]]
-        sitter = int(self.sitter[seat]) if seat is not None else -1
-        return found if sitter < 0 or sitter in found else [*found, sitter]
+        """Who holds the seat or a tag in one of the cores."""
+        legs = zip(self.legs[source], option.tags, strict=True)
+        found = [h for leg, tag in legs for h, mask in self.holders[tag].items() if mask & leg.mask]
+        if option.seat is not None and self.sitter[option.seat] >= 0:
+            found.append(int(self.sitter[option.seat]))
+        return list(dict.fromkeys(found))
 
     def _tags(self, source: int, number: int) -> list[int]:
         """Tags that a neuron can have in a seat with this number, its own core's first."""
-        own = self.board.cores[int(self.placement.core_of[source - self.synapses.inputs])][1] % self.virtual
+        own = self.board.cores[self._core(source)][1] % self.virtual
         order = [own, *(v for v in range(self.virtual) if v != own)]
         tags = (v * self.neurons + number for v in order)
         return [t for t in tags if t not in self.board.chip.reserved_tags]
 
-    def _options(self, source: int, free_only: bool = False) -> Iterator[Option]:
-        """Everything that a source could have, the most wanted first; or only what no other sits on."""
-        if source < self.synapses.inputs:
-            if source in self.wished:
-                yield None, self.wished[source]
-                return
-            for tag in range(self.board.chip.stimulus.sources - 1, -1, -1):
-                if tag not in self.board.chip.reserved_tags:
-                    yield None, tag
-            return
-        neuron = source - self.synapses.inputs
-        core, wished = int(self.placement.core_of[neuron]), int(self.placement.wished_seat[neuron])
-        seats = list(self.free[core]) if free_only else self.board.seat_order[core]
-        for number in [wished] if wished >= 0 else seats:
-            if wished < 0 and self._lacks_entries(neuron, core, number):
-                continue
-            if not self.mask[source]:
-                yield (core, number), None
-                continue
-            for tag in self._tags(source, number):
-                yield (core, number), tag
+    def _core(self, source: int) -> int:
+        return int(self.placement.core_of[source - self.synapses.inputs])
 
-    def _seatable(self, neuron: int) -> bool:
-        """Whether a sound seat could hold a neuron's inputs; one that none can hold is among the problems already."""
-        return int(self.synapses.cam_demand[neuron]) <= self.board.chip.cam.entries - self.board.reserve
+    def _wished_seat(self, source: int) -> int:
+        return int(self.placement.wished_seat[source - self.synapses.inputs])
 
-    def _lacks_entries(self, neuron: int, core: int, number: int) -> bool:
-        """Whether a seat has too few working CAM entries."""
-        return self._seatable(neuron) and int(self.board.entries[core, number]) < int(self.synapses.cam_demand[neuron])
-
-    @cached_property
-    def _wished_seats(self) -> BoolArray:
-        """Seats that were wished, shape (cores, neurons): nobody else may have them."""
-        seats = np.zeros(self.sitter.shape, dtype=np.bool_)
-        wished = self.placement.wished_seat >= 0
-        seats[self.placement.core_of[wished], self.placement.wished_seat[wished]] = True
-        return seats
+    def _lacks_entries(self, source: int, seat: Seat) -> bool:
+        """Whether a seat has too few working CAM entries; a neuron that no seat can hold is among the problems already."""
+        demand = int(self.synapses.cam_demand[source - self.synapses.inputs])
+        return int(self.board.entries[seat]) < demand <= self.board.chip.cam.entries - self.board.reserve
 
     # The three steps --------------------------------------------------------------------------------------------------
 
     def wishes(self) -> list[BcallError]:
         """Wished tags, then the tags of neurons in wished seats: an exact colouring for each neuron number."""
         problems: list[BcallError] = []
+        fpga = 1 << len(self.board.cores)
         for source, tag in self.wished.items():
-            clash = [h for h in self._in_the_way(source, (None, tag)) if self.mask[h] & self.mask[source] & ~self.fpga]
+            mask = self.legs[source][0].mask & ~fpga  # two wishes for one tag are granted where no core hears both
+            clash = {h: m for h, m in self.holders[tag].items() if m & mask}
             if clash:
-                problems.append(self._collision(source, tag, clash[:1]))
+                problems.append(self._collision(source, tag, mask, clash))
             else:
-                self._put(source, (None, tag))
+                self._put(source, Option(None, (tag,)))
         by_number: dict[int, list[int]] = {}
-        for neuron in np.flatnonzero(self.placement.wished_seat >= 0).tolist():
-            source, core = neuron + self.synapses.inputs, int(self.placement.core_of[neuron])
-            number = int(self.placement.wished_seat[neuron])
-            if self._lacks_entries(neuron, core, number):
-                problems.append(self._too_few_entries(neuron, core, number))
-            if self.mask[source]:
-                by_number.setdefault(number, []).append(source)
-            else:
-                self._put(source, ((core, number), None))
+        for source in (np.flatnonzero(self.placement.wished_seat >= 0) + self.synapses.inputs).tolist():
+            seat = (self._core(source), self._wished_seat(source))
+            if self._lacks_entries(source, seat):
+                problems.append(self._too_few_entries(source, seat))
+            by_number.setdefault(seat[1], []).append(source)
         for number, sources in sorted(by_number.items()):
             problems += self._colour(number, sources)
         return problems
 
     def _colour(self, number: int, sources: list[int]) -> list[BcallError]:
-        """Tags for the neurons in wished seats with one number, exactly; each must avoid the wished tags of inputs."""
-        allowed = [[t for t in self._tags(s, number) if not self.used[t] & self.mask[s]] for s in sources]
-        clashes = [[k for k in range(len(sources)) if k != i and self.mask[sources[k]] & self.mask[s]]
-                   for i, s in enumerate(sources)]  # fmt: skip
-        chosen, stuck = colour_exactly(allowed, clashes)
-        if chosen is None:
-            source = sources[stuck]
-            tags = self._tags(source, number)
-            inputs = sorted({other for tag in tags for other in self._in_the_way(source, (None, tag))})
-            return [self._collision(source, tags[0], [*(sources[k] for k in clashes[stuck]), *inputs])]
-        for source, tag in zip(sources, chosen, strict=True):
-            self._put(source, ((int(self.placement.core_of[source - self.synapses.inputs]), number), tag))
+        """Tags for the neurons in wished seats with one number, exactly, chip by chip; wished tags of inputs are taken."""
+        chosen: dict[tuple[int, int], int] = {}
+        for chip in range(len(self.board.chips)):
+            legs = [(source, leg) for source in sources for leg in self.legs[source] if leg.chips == (chip,)]
+            allowed = [[t for t in self._tags(s, number) if not self.used[t] & leg.mask] for s, leg in legs]
+            clashes = [[k for k, (_, b) in enumerate(legs) if k != i and b.mask & leg.mask] for i, (_, leg) in enumerate(legs)]
+            colours, stuck = colour_exactly(allowed, clashes)
+            if colours is None:
+                source, leg = legs[stuck]
+                tags = self._tags(source, number)
+                inputs = {h: m for tag in tags for h, m in self.holders[tag].items() if m & leg.mask}
+                others = {legs[k][0]: legs[k][1].mask for k in clashes[stuck]} | inputs
+                return [self._collision(source, tags[0] if tags else number, leg.mask, others)]
+            chosen |= {(source, chip): colour for (source, _), colour in zip(legs, colours, strict=True)}
+        for source in sources:
+            tags_of_legs = tuple(chosen[source, leg.chips[0]] for leg in self.legs[source])
+            self._put(source, Option((self._core(source), number), tags_of_legs))
         return []
 
     def in_order(self) -> list[int]:
         """Give every other source its first free option; returns who found none."""
         self._keep_poor_numbers_for_the_silent()
-        neurons = [s for s in range(self.synapses.inputs, self.synapses.sources) if s not in self.seat]
-        inputs = [s for s in range(self.synapses.inputs) if self.mask[s] and s not in self.tag]
+        neurons = [s for s in range(self.synapses.inputs, self.synapses.sources) if s not in self.placed]
+        inputs = [s for s in range(self.synapses.inputs) if self.legs[s] and s not in self.placed]
         return [source for source in (*neurons, *inputs) if not self._take_free(source)]
 
     def _keep_poor_numbers_for_the_silent(self) -> None:
@@ -267,20 +270,32 @@ class _Task:
             mine = np.flatnonzero(self.placement.core_of == core)
             if mine.size < self.board.room[core]:
                 continue
-            silent = [n for n in mine.tolist() if not self.mask[n + self.synapses.inputs] and self.placement.wished_seat[n] < 0]
+            sources = (mine + self.synapses.inputs).tolist()
+            silent = [s for s in sources if not self.legs[s] and self._wished_seat(s) < 0]
             for number in poor:
                 seat = (core, number)
-                if silent and self.sitter[seat] < 0 and self.board.alive[seat]:
-                    fits = [n for n in silent if not self._lacks_entries(n, *seat)]
-                    if fits:
-                        silent.remove(fits[0])
-                        self._put(fits[0] + self.synapses.inputs, (seat, None))
+                fits = [s for s in silent if s not in self.placed and not self._lacks_entries(s, seat)]
+                if fits and self.sitter[seat] < 0 and self.board.alive[seat]:
+                    self._put(fits[0], Option(seat, ()))
 
     def _take_free(self, source: int) -> bool:
-        mask = self.mask[source]
-        for seat, tag in self._options(source, free_only=True):
-            if (seat is None or self.sitter[seat] < 0) and (tag is None or not self.used[tag] & mask):
-                self._put(source, (seat, tag))
+        """The first seat and tags that nobody holds; one tag for all legs where there is one."""
+        legs = self.legs[source]
+        if source < self.synapses.inputs:
+            free = next((t for t in self.input_tags if not self.used[t] & legs[0].mask), None)
+            if free is not None:
+                self._put(source, Option(None, (free,)))
+            return free is not None
+        core, wished = self._core(source), self._wished_seat(source)
+        for number in [wished] if wished >= 0 else list(self.free[core]):
+            seat = (core, number)
+            if self.sitter[seat] >= 0 or (wished < 0 and self._lacks_entries(source, seat)):
+                continue
+            tags = self._tags(source, number)
+            common = next((t for t in tags if not any(self.used[t] & leg.mask for leg in legs)), None)
+            found = [common or next((t for t in tags if not self.used[t] & leg.mask), None) for leg in legs]
+            if None not in found:
+                self._put(source, Option(seat, tuple(t for t in found if t is not None)))
                 return True
         return False
 
@@ -308,73 +323,114 @@ class _Task:
 
     def _cheapest(self, source: int, draw: int) -> Option | None:
         """One of the options whose holders are cheapest to turn out; a holder counts in each core where it is in the way."""
-        g, neuron = self.board.chip.geometry, source - self.synapses.inputs
-        price = self.price[self.owner[:, self.columns[source]]].sum(axis=1)
-        price[list(self.board.chip.reserved_tags)] = _NEVER
-        if neuron < 0:
-            tag = self._one_of(price[: self.board.chip.stimulus.sources], draw)
-            return None if tag is None else (None, tag)
-        core, wished = int(self.placement.core_of[neuron]), int(self.placement.wished_seat[neuron])
+        reserved = list(self.board.chip.reserved_tags)
+        prices = []
+        for leg in self.legs[source]:
+            price = self.price[self.owner[:, leg.columns]].sum(axis=1)
+            price[reserved] = _NEVER
+            prices.append(price)
+        if source < self.synapses.inputs:
+            tag = _one_of(prices[0][: self.board.chip.stimulus.sources], draw)
+            return None if tag is None else Option(None, (tag,))
+        core, wished = self._core(source), self._wished_seat(source)
         seats = self.price[self.sitter[core]].copy()
-        possible = np.zeros(g.neurons, dtype=np.bool_)
+        possible = np.zeros(self.neurons, dtype=np.bool_)
         possible[[wished] if wished >= 0 else self.board.seat_order[core]] = True
         if wished < 0:
-            possible &= ~((self.board.entries[core] < self.synapses.cam_demand[neuron]) & self._seatable(neuron))
+            demand = int(self.synapses.cam_demand[source - self.synapses.inputs])
+            if demand <= self.board.chip.cam.entries - self.board.reserve:
+                possible &= self.board.entries[core] >= demand
             seats[self._wished_seats[core]] = _NEVER
         seats[~possible] = _NEVER
-        if not self.mask[source]:
-            number = self._one_of(seats, draw)
-            return None if number is None else ((core, number), None)
-        tag = self._one_of((price.reshape(self.virtual, g.neurons) + seats).ravel(), draw)
-        return None if tag is None else ((core, tag % g.neurons), tag)
+        tables = [price.reshape(self.virtual, self.neurons) for price in prices]
+        number = _one_of(seats + sum(table.min(axis=0) for table in tables), draw)
+        if number is None:
+            return None
+        tags = tuple(int(table[:, number].argmin()) * self.neurons + number for table in tables)
+        return Option((core, number), tags)
 
-    @staticmethod
-    def _one_of(prices: IntArray, draw: int) -> int | None:
-        least = prices.min()
-        ties = np.flatnonzero(prices == least)
-        return None if least >= _NEVER else int(ties[draw % ties.size])
+    @cached_property
+    def _wished_seats(self) -> BoolArray:
+        """Seats that were wished, shape (cores, neurons): nobody else may have them."""
+        seats = np.zeros(self.sitter.shape, dtype=np.bool_)
+        wished = self.placement.wished_seat >= 0
+        seats[self.placement.core_of[wished], self.placement.wished_seat[wished]] = True
+        return seats
 
     def routes(self) -> Routes:
         """What was found."""
-        tag = np.full(self.synapses.sources, -1, dtype=np.int64)
-        tag[list(self.tag)] = list(self.tag.values())
+        tag = np.full((self.synapses.sources, len(self.board.chips)), -1, dtype=np.int64)
         seat = np.full(self.synapses.neurons, -1, dtype=np.int64)
-        for source, (_, number) in self.seat.items():
-            seat[source - self.synapses.inputs] = number
+        for source, option in self.placed.items():
+            for leg, found in zip(self.legs[source], option.tags, strict=True):
+                tag[source, list(leg.chips)] = found
+            if option.seat is not None:
+                seat[source - self.synapses.inputs] = option.seat[1]
         return Routes(seat, tag, self.reach)
 
     # What to say --------------------------------------------------------------------------------------------------------
 
     def problem(self, source: int) -> BcallError:
         """Why a source found nothing."""
-        name, limit = self.synapses.name(source), self.board.usable_tags
-        reached = ", ".join(self.board.core_name(core) for core in np.flatnonzero(self.reach[source]).tolist())
         not_proved = "The search gave up; that none exists is not proved."
-        neuron = source - self.synapses.inputs
-        if neuron < 0:
-            used = f"a source that reaches {reached}"
+        if source < self.synapses.inputs:
+            reached = ", ".join(self.board.core_name(core) for core in np.flatnonzero(self.reach[source]).tolist())
+            name, used = self.synapses.name(source), f"a source that reaches {reached}"
             fix = f"Use fewer sources, or let them reach fewer cores. {not_proved}"
-            return TagsExhausted("no tag is free in every core that it reaches", where=name, used=used, limit=limit, fix=fix)
-        option = next(self._options(source), (None, None))
-        if option[1] is None:
-            return self._too_few_entries(neuron, int(self.placement.core_of[neuron]), None)
-        return self._collision(source, option[1], self._in_the_way(source, option), not_proved)
+            what = "no tag is free in every core that it reaches"
+            return TagsExhausted(what, where=name, used=used, limit=self.board.usable_tags, fix=fix)
+        core, wished = self._core(source), self._wished_seat(source)
+        seats = [(core, number) for number in ([wished] if wished >= 0 else self.board.seat_order[core])]
+        seats = [seat for seat in seats if wished >= 0 or not self._lacks_entries(source, seat)]
+        if not seats or not self.legs[source] or (wished < 0 and self._crowded(source)):
+            return self._too_few_entries(source, None)
+        tags = self._tags(source, seats[0][1])
+        tag = tags[0] if tags else seats[0][1]
+        leg = max(self.legs[source], key=lambda leg: sum(bool(m & leg.mask) for m in self.holders[tag].values()))
+        others = {h: m for h, m in self.holders[tag].items() if m & leg.mask}
+        return self._collision(source, tag, leg.mask, others, not_proved)
 
-    def _too_few_entries(self, neuron: int, core: int, number: int | None) -> DefectInTheWay:
-        name, demand = self.synapses.name(neuron + self.synapses.inputs), int(self.synapses.cam_demand[neuron])
-        most = int(self.board.entries[core, number] if number is not None else self.board.entries[core].max())
-        where = self.board.core_name(core) + (f" neuron {number}" if number is not None else "")
-        what, fix = f"needs more CAM entries than work in {where}", "Lower its fan-in, or place it elsewhere."
-        return DefectInTheWay(what, where=name, used=demand, limit=most, fix=fix)
+    def _crowded(self, source: int) -> bool:
+        """Whether more neurons of a core need a seat with so many working CAM entries than there are such seats."""
+        needing, seats = self._rivals(source)
+        return needing > seats
 
-    def _collision(self, source: int, tag: int, others: list[int], note: str = "") -> TagCollision:
-        """Names the source, those in its way, and a core that hears all of them."""
-        shared = self.mask[source]
-        common = shared & self.mask[others[0]] & ~self.fpga if others else shared
-        core = (common & -common).bit_length() - 1 if common else 0
-        names = " and ".join([self.synapses.name(source), *(self.synapses.name(o) for o in others)])
+    def _rivals(self, source: int) -> tuple[int, int]:
+        core, demand = self._core(source), int(self.synapses.cam_demand[source - self.synapses.inputs])
+        mine = self.synapses.cam_demand[self.placement.core_of == core]
+        seats = self.board.entries[core][self.board.alive[core]]
+        return int((mine >= demand).sum()), int((seats >= demand).sum())
+
+    def _too_few_entries(self, source: int, seat: Seat | None) -> DefectInTheWay:
+        name, demand = self.synapses.name(source), int(self.synapses.cam_demand[source - self.synapses.inputs])
+        fix = "Lower its fan-in, or place it elsewhere."
+        if seat is not None:
+            where, most = f"{self.board.core_name(seat[0])} neuron {seat[1]}", int(self.board.entries[seat])
+            what = f"needs more CAM entries than work in {where}"
+            return DefectInTheWay(what, where=name, used=demand, limit=most, fix=fix)
+        needing, seats = self._rivals(source)
+        what = f"no seat with {demand} working CAM entries is left in {self.board.core_name(self._core(source))}"
+        return DefectInTheWay(what, where=name, used=f"{needing} neurons that need one", limit=f"{seats} such seats", fix=fix)
+
+    def _collision(self, source: int, tag: int, mask: int, others: dict[int, int], note: str = "") -> TagCollision:
+        """Names the source, and those who have the tag in the core where most of them meet."""
+        cores = [core for core in range(len(self.board.cores)) if mask >> core & 1]
+        core = max(cores, key=lambda core: sum(m >> core & 1 for m in others.values()))
+        there = [other for other, m in others.items() if m >> core & 1]
+        names = " and ".join(self.synapses.name(s) for s in (source, *there))
         fix = "Wish another tag or place for one of them, or let them reach other cores."
         return TagCollision(
             f"{names} arrive under one tag", where=self.board.core_name(core), used=self.board.chip.tag_name(tag),
             fix=f"{fix} {note}".rstrip(),
         )  # fmt: skip
+
+
+def _bits(columns: IntArray) -> int:
+    return sum(1 << int(column) for column in columns)
+
+
+def _one_of(prices: IntArray, draw: int) -> int | None:
+    """Index of one of the least prices, or None where nothing can be had."""
+    least = prices.min()
+    ties = np.flatnonzero(prices == least)
+    return None if least >= _NEVER else int(ties[draw % ties.size])

@@ -24,7 +24,7 @@ from bcall_hw.network import (
     ProjectionRule,
     SynapseParameters,
 )
-from bcall_hw.nir_import.drives import NEURONS, PASSING, Drives
+from bcall_hw.nir_import.drives import LONGEST_CHAIN, NEURONS, PASSING, Drives
 from bcall_hw.nir_import.neurons import Neurons, read_neurons
 from bcall_hw.nir_import.quantise import Quantised, quantise
 from bcall_hw.nir_import.read import Graph, read_graph
@@ -105,6 +105,8 @@ class _Importing:
         self.notes = [Note(node.name, "dropped", f"field {name!r}") for node in graph.nodes.values() for name in node.dropped]
         self.drives = Drives(graph, self.notes)
         self.layers: list[Layer] = []
+        self.taken: set[str] = set()
+        self.heard: dict[str, tuple[str, ...]] = {}
         self.inputs = [n for n, node in graph.nodes.items() if node.kind == "Input"]
         self.populations = [n for n, node in graph.nodes.items() if node.kind in NEURONS]
         effects = {t.effect: t.name for t in chip.synapse_types}
@@ -263,7 +265,7 @@ class _Importing:
                     rule, multiplicity = _rule(m)
                     connections.append(
                         Connection(
-                            name=f"{source}-{layer.name}-{kind}",
+                            name=self._connection_name(f"{source}-{layer.name}-{kind}", source, layer.name),
                             source=source,
                             target=layer.name,
                             synapse=synapse,
@@ -273,6 +275,17 @@ class _Importing:
                     )
         return connections
 
+    def _connection_name(self, wanted: str, source: str, target: str) -> str:
+        """A name that no connection has yet: names of nodes may hold hyphens, so that two pairs can want the same."""
+        name, count = wanted, 1
+        while name in self.taken:
+            count += 1
+            name = f"{wanted}-{count}"
+        if count > 1:
+            self.notes.append(Note(target, "renamed", f"the connection from {source!r} is {name!r}: {wanted!r} was taken"))
+        self.taken.add(name)
+        return name
+
     def _outputs(self) -> tuple[str, ...]:
         found: list[str] = []
         for name, node in self.graph.nodes.items():
@@ -280,9 +293,14 @@ class _Importing:
                 found += self._spiking_before(name, frozenset())
         return tuple(dict.fromkeys(found))
 
-    def _spiking_before(self, name: str, seen: frozenset[str]) -> list[str]:
+    def _spiking_before(self, name: str, seen: frozenset[str]) -> tuple[str, ...]:
         """The populations that an Output hears, directly or through nodes that change no value."""
-        found = []
+        if name in self.heard:
+            return self.heard[name]
+        if len(seen) > LONGEST_CHAIN:
+            what, limit = "too many nodes in a row before an Output", LONGEST_CHAIN
+            raise InvalidValue(what, where=f"node {name!r}", used=len(seen), limit=limit)
+        found: list[str] = []
         for pre in self.graph.feeds[name]:
             kind = self.graph.nodes[pre].kind
             if kind in NEURONS:
@@ -292,7 +310,8 @@ class _Importing:
             else:
                 fix = "Only spikes leave a chip: end with a spiking layer."
                 raise InvalidValue(f"Output hears a {kind}", where=f"node {name!r}", used=pre, fix=fix)
-        return found
+        self.heard[name] = tuple(dict.fromkeys(found))
+        return self.heard[name]
 
 
 def _rule(multiplicity: IntArray) -> tuple[ProjectionRule, int]:

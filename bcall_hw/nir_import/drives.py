@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +29,7 @@ REFUSED = {
     "Delay": "the chip has no axonal delays",
 }
 #: Linear nodes in a row: more are taken for a mistake.
-_LONGEST_CHAIN = 200
+LONGEST_CHAIN = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +67,9 @@ class Drives:
                 )
         self.shapes: dict[str, Shape] = {}
         self._all_shapes()
+        # A linear node that several nodes hear is multiplied out once, and kept until the last of them has asked.
+        self._waiting = Counter(pre for pres in graph.feeds.values() for pre in pres)
+        self._kept: dict[str, tuple[Drive, int]] = {}
 
     def size(self, name: str) -> int:
         """Elements of a node's output."""
@@ -73,7 +77,7 @@ class Drives:
 
     def of(self, name: str) -> Drive:
         """The summed input of a node."""
-        return self._input(name, (name,))
+        return self._input(name, (name,))[0]
 
     # Shapes ----------------------------------------------------------------------------------------------------------
 
@@ -149,15 +153,15 @@ class Drives:
 
     # Drives ----------------------------------------------------------------------------------------------------------
 
-    def _input(self, name: str, path: tuple[str, ...]) -> Drive:
-        size = 0
+    def _input(self, name: str, path: tuple[str, ...]) -> tuple[Drive, int]:
+        """The summed input of a node, and the most linear nodes in a row behind it; `path` is the way here, with the node."""
+        size = longest = 0
         total: Drive | None = None
         for pre in self.graph.feeds[name]:
-            if len(path) > _LONGEST_CHAIN:
-                raise InvalidValue(
-                    "too many linear nodes in a row", where=f"node {name!r}", used=len(path), limit=_LONGEST_CHAIN
-                )
-            part = self._output(pre, path)
+            self._check_chain(name, len(path))
+            part, length = self._output(pre, path)
+            self._check_chain(name, len(path) + length)
+            longest = max(longest, length)
             size = part.bias.size
             if total is None:
                 total = part
@@ -167,21 +171,38 @@ class Drives:
                     maps[source] = maps[source] + matrix if source in maps else matrix
                 total = Drive(maps, total.bias + part.bias)
         if total is None:
-            return Drive({}, np.zeros(size or self.size(name)))
-        return total
+            return Drive({}, np.zeros(size or self.size(name))), 0
+        return total, longest
 
-    def _output(self, name: str, path: tuple[str, ...]) -> Drive:
+    @staticmethod
+    def _check_chain(name: str, length: int) -> None:
+        if length > LONGEST_CHAIN:
+            raise InvalidValue("too many linear nodes in a row", where=f"node {name!r}", used=length, limit=LONGEST_CHAIN)
+
+    def _output(self, name: str, path: tuple[str, ...]) -> tuple[Drive, int]:
+        """What a node gives, and the most linear nodes in a row up to it, itself included."""
         node = self.graph.nodes[name]
         size = self.size(name)
         if node.kind == "Input" or node.kind in NEURONS:
             checked_size(size, size, f"node {name!r}")
-            return Drive({name: np.eye(size)}, np.zeros(size))
+            return Drive({name: np.eye(size)}, np.zeros(size)), 0
+        self._waiting[name] -= 1
+        if name in self._kept:
+            return self._kept[name] if self._waiting[name] > 0 else self._kept.pop(name)
         if name in path:
             fix = "Put a spiking layer into the loop."
             raise InvalidValue("linear nodes feed themselves", where=f"node {name!r}", used=" <- ".join(path[-4:]), fix=fix)
         if not self.graph.feeds[name]:
             raise InvalidValue("nothing feeds the node", where=f"{node.kind} {name!r}", fix="Add an edge, or remove it.")
-        drive = self._input(name, (*path, name))
+        drive, length = self._input(name, (*path, name))
+        found = self._through(node, size, drive), length + 1
+        if self._waiting[name] > 0:
+            self._kept[name] = found
+        return found
+
+    def _through(self, node: Node, size: int, drive: Drive) -> Drive:
+        """What a linear node with `size` outputs makes of its input."""
+        name = node.name
         if node.kind in ("Linear", "Affine"):
             return drive.through(field(node, "weight"), self._affine_bias(node, size))
         if node.kind in WINDOWS:

@@ -90,9 +90,15 @@ def read_neurons(node: Node, size: int, settings: ImportSettings, notes: list[No
             Note(name, "warning", "an IF never forgets; its soma gets the longest time constant there is, and forgets")
         )
         gain = gain / settings.unit_s
+        if not settings.normalised_input:
+            jump = settings.event_s / settings.unit_s
+            text = f"normalised_input = false changes nothing: an IF has no decay, a spike of weight w moves v by {jump:g} r w"
+            notes.append(Note(name, "dropped", text))
     elif not settings.normalised_input:
-        notes.append(Note(name, "assumed", "normalised_input = false: weights are jumps of v"))
-        gain = gain / -np.expm1(-settings.event_s / (shared.get("tau") or shared["tau_mem"]))
+        step_s = settings.step_s
+        text = f"normalised_input = false: weights are jumps of v, in a time step of {step_s * 1e3:g} ms"
+        notes.append(Note(name, "assumed", text))
+        gain = gain / -np.expm1(-step_s / (shared.get("tau") or shared["tau_mem"]))
     tau_syn = shared.get("tau_syn", settings.tau_syn_s)
     if "tau_syn" not in shared:
         text = f"synapses with a time constant of {tau_syn * 1e3:g} ms stand for instantaneous ones"

@@ -26,7 +26,8 @@ class ImportSettings(Record):
         spike_s: how long the unit current of one spike lasts in the file's model (s): the step in which it was simulated. NIR's
             equations leave it open, and the charge of every event hangs on it. `dt_s` if absent; one of both is needed.
         normalised_input: an input current i drives v towards r i, as NIR's LIF says and sinabs does with `norm_input=True`.
-            False: the model was built with `norm_input=False`, of which the file says nothing; its weights are jumps of v.
+            False: the model was built with `norm_input=False`, of which the file says nothing; its weights are jumps of v, and
+            are divided by the decay in one time step: `dt_s`, or `spike_s` where that is absent. An IF has no decay.
         levels: largest multiplicity (CAM entries) of one synapse; one number, or layer name -> number, "*" for the others. More
             levels round finer but take more of a neuron's CAM entries.
         reserve: CAM entries of each neuron to leave free.
@@ -82,6 +83,15 @@ class ImportSettings(Record):
             )
             raise InvalidValue("the charge of one spike is not known", where="ImportSettings", fix=fix)
         return width
+
+    @property
+    def step_s(self) -> float:
+        """Length of the model's time step (s), over which its membranes decay: `spike_s` only where `dt_s` is absent.
+
+        Raises:
+            InvalidValue: neither `dt_s` nor `spike_s` is given.
+        """
+        return self.event_s if self.dt_s is None else self.dt_s
 
     def levels_of(self, layer: str) -> int:
         """Largest multiplicity in a layer.
