@@ -14,6 +14,8 @@ from bcall_hw.errors import CurrentOutOfRange, FileProblem, ForeignFile
 from bcall_hw.records import Record, data_folder
 
 Id = Annotated[int, Field(ge=0)]
+#: Beyond this a synapse is dead or something else was measured.
+Gain = Annotated[float, Field(ge=0.01, le=100)]
 Circuit = Literal["soma", "AMPA", "NMDA", "GABA_A", "GABA_B", "AHP", "pulse", "refractory"]
 
 
@@ -35,7 +37,7 @@ class Calibration(Record):
     date: str
     note: str = ""
     capacitance_scale: dict[Circuit, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
-    synapse_gains: tuple[tuple[Id, Id, Id, SynapseType, Annotated[float, Field(gt=0)]], ...] = ()
+    synapse_gains: tuple[tuple[Id, Id, Id, SynapseType, Gain], ...] = ()
 
     def capacitance_f(self, chip: ChipModel, circuit: Circuit) -> float:
         """Capacitance of a circuit on this board (F)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, islice
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from bcall_hw.errors import InvalidValue
 from bcall_hw.network import Network
 
 Core = tuple[int, int]
+
+#: Sets of chips of one size that are looked at: all of them on a board of four.
+_SETS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +61,32 @@ class Board:
     def entries(self) -> IntArray:
         """CAM entries that may be filled, shape (cores, neurons): all, less the dead ones and the reserve."""
         entries = np.full(self.alive.shape, self.chip.cam.entries - self.reserve, dtype=np.int64)
-        for chip, core, neuron, _ in set(self.defects.dead_cam):
+        for core, neuron, _ in self.dead_entries:
+            entries[core, neuron] -= 1
+        return entries
+
+    @cached_property
+    def stuck(self) -> dict[tuple[int, int, int], tuple[int, int]]:
+        """For each entry with stuck tag bits (core, neuron, entry): the bits that are stuck, and those stuck at 1."""
+        found: dict[tuple[int, int, int], tuple[int, int]] = {}
+        for chip, core, neuron, entry, bit, value in self.defects.stuck_tag_bits:
             if chip in self.chips:
-                entries[self.cores.index((chip, core)), neuron] -= 1
+                place = (self.cores.index((chip, core)), neuron, entry)
+                bits, ones = found.get(place, (0, 0))
+                found[place] = (bits | 1 << bit, ones | value << bit)
+        return found
+
+    @cached_property
+    def dead_entries(self) -> set[tuple[int, int, int]]:
+        """Dead CAM entries (core, neuron, entry)."""
+        return {(self.cores.index((c, k)), n, e) for c, k, n, e in self.defects.dead_cam if c in self.chips}
+
+    @cached_property
+    def sound_entries(self) -> IntArray:
+        """`entries` without those with stuck tag bits, shape (cores, neurons)."""
+        entries = self.entries.copy()
+        for core, neuron, _ in self.stuck.keys() - self.dead_entries:
+            entries[core, neuron] -= 1
         return entries
 
     @cached_property
@@ -72,15 +98,15 @@ class Board:
     def seat_order(self) -> list[list[int]]:
         """For each core its working neurons in the order in which they are filled.
 
-        Those whose number is also a reserved tag's have fewer tags to choose from, and those with dead CAM entries take
-        fewer inputs: they come last.
+        Those whose number is also a reserved tag's have fewer tags to choose from, and those with defective CAM entries
+        take fewer inputs: they come last.
         """
         fewer_tags = {neuron for _, neuron in self.chip.tags.reserved}
         full = self.chip.cam.entries - self.reserve
         order = []
-        for alive, entries in zip(self.alive, self.entries, strict=True):
+        for alive, entries in zip(self.alive, self.sound_entries, strict=True):
             seats = np.flatnonzero(alive).tolist()
-            order.append(sorted(seats, key=lambda n, e=entries: (int(e[n]) < full, n in fewer_tags)))  # type: ignore[misc]
+            order.append(sorted(seats, key=lambda n, e=entries: (full - int(e[n]), n in fewer_tags)))  # type: ignore[misc]
         return order
 
     @cached_property
@@ -113,9 +139,10 @@ class Board:
 def boards_to_try(
     network: Network, chip: ChipModel, chips: Sequence[int] | None, defects: Defects, reserve: int
 ) -> list[Board]:
-    """The given chips; or, if none are given, one set of each size that holds all wished places, the smallest first.
+    """The given chips; or, if none are given, sets of chips with room for all neurons and wished places, the smallest first.
 
-    Of sets of one size, the one with the fewest links that the vendor warns of.
+    Of sets of one size those with the fewest links that the vendor warns of come first; where the board has no defects, one
+    of each size is enough.
 
     Raises:
         InvalidValue: no such chips, defects or reserve.
@@ -125,16 +152,18 @@ def boards_to_try(
         where, limit = "MapOptions.reserve", chip.cam.entries - 1
         raise InvalidValue("no CAM entry is left to fill", where=where, used=reserve, limit=limit, fix="Reserve fewer.")
     if chips is not None:
-        ChipConfig.check_chips(chip, tuple(chips))
-        return [Board(chip, tuple(chips), defects, reserve)]
+        given = tuple(int(c) if isinstance(c, np.integer) else c for c in chips)
+        ChipConfig.check_chips(chip, given)
+        return [Board(chip, given, defects, reserve)]
     every = range(chip.geometry.chips)
     wished = {p.place.chip for p in network.populations if p.place is not None} & set(every)
     neurons = sum(p.size for p in network.populations)
     boards = []
     for size in range(max(1, len(wished)), len(every) + 1):
-        sets = [chosen for chosen in combinations(every, size) if wished <= set(chosen)]
-        warned = [sum((a, b) in chip.sram.warned_links for a in chosen for b in chosen) for chosen in sets]
-        board = Board(chip, sets[warned.index(min(warned))], defects, reserve)
-        if size == len(every) or neurons <= int(board.room.sum()):
-            boards.append(board)
-    return boards
+        sets = [chosen for chosen in islice(combinations(every, size), _SETS) if wished <= set(chosen)]
+        sets.sort(key=lambda chosen: sum((a, b) in chip.sram.warned_links for a in chosen for b in chosen))
+        of_size = [Board(chip, chosen, defects, reserve) for chosen in sets]
+        # Without defects one set of a size is as good as another.
+        fitting = [board for board in of_size if neurons <= int(board.room.sum())]
+        boards += fitting if any(defects.model_dump().values()) else fitting[:1]
+    return boards or [Board(chip, tuple(every), defects, reserve)]

@@ -23,21 +23,18 @@ class Unit:
 
 def heard(board: Board, seat: tuple[int, int], entry: int, tag: int) -> int:
     """The tag that an entry hears when `tag` is written to it."""
-    chip, core = board.cores[seat[0]]
-    for *place, bit, value in board.defects.stuck_tag_bits:
-        if place == [chip, core, seat[1], entry]:
-            tag = (tag & ~(1 << bit)) | value << bit
-    return tag
+    bits, ones = board.stuck.get((*seat, entry), (0, 0))
+    return (tag & ~bits) | ones
 
 
 def entries_around_defects(
     board: Board, seat: tuple[int, int], units: list[Unit], name: str
 ) -> tuple[IntArray, BcallError | None]:
     """An entry for each unit of a neuron whose CAM has defects: sound entries first, then whatever a stuck one still hears."""
-    chip, core = board.cores[seat[0]]
-    dead = {place[3] for place in board.defects.dead_cam if place[:3] == (chip, core, seat[1])}
-    stuck = {place[3] for place in board.defects.stuck_tag_bits if place[:3] == (chip, core, seat[1])} - dead
-    sound = [e for e in range(board.chip.cam.entries) if e not in dead | stuck]
+    every = range(board.chip.cam.entries)
+    dead = {e for e in every if (*seat, e) in board.dead_entries}
+    stuck = {e for e in every if (*seat, e) in board.stuck} - dead
+    sound = [e for e in every if e not in dead | stuck]
     if len(units) <= len(sound):
         return np.array(sound[: len(units)], dtype=np.int64), None
     from scipy.sparse import csr_array
@@ -68,16 +65,16 @@ def silence(board: Board, cam: Registers, routes: Routes) -> list[BcallError]:
     """
     problems: list[BcallError] = []
     neurons, parked = board.chip.geometry.neurons, board.chip.parked_tag
-    dead = set(board.defects.dead_cam)
-    places = sorted({tuple(p[:4]) for p in board.defects.stuck_tag_bits if p[0] in board.chips} - dead)
-    for chip, core, number, entry in places:
-        k = board.cores.index((chip, core))
+    sent: dict[int, set[int]] = {}
+    for k, number, entry in sorted(board.stuck.keys() - board.dead_entries):
         word = cam[k, number, entry]
         if int(word["source_core"]) * neurons + int(word["source_neuron"]) != parked:
             continue
-        arriving = set(routes.tag[routes.reach[:, k], board.chip_index[k]].tolist())
+        if k not in sent:
+            sent[k] = set(routes.tag[routes.reach[:, k], board.chip_index[k]].tolist())
+        arriving = sent[k]
         # What it says is not what it hears: so nobody takes it for a synapse.
-        said_and_heard = [(t, heard(board, (k, number), entry, t)) for t in (parked, *range(board.chip.tags_per_core))]
+        said_and_heard = ((t, heard(board, (k, number), entry, t)) for t in (parked, *range(board.chip.tags_per_core)))
         quiet = next((t for t, h in said_and_heard if h == parked or (h != t and h not in arriving)), None)
         if quiet is None:
             where = f"{board.core_name(k)} neuron {number} CAM entry {entry}"

@@ -86,7 +86,7 @@ def share_cores(needs: Sequence[int], rooms: Sequence[int], spread: bool = False
     counts = [len(share) for share in shares]
     for _ in range(len(rooms) - sum(counts)):
         fullest = max(range(len(needs)), key=lambda kind: needs[kind] / counts[kind] if counts[kind] else 0.0)
-        if not needs[fullest] or counts[fullest] >= needs[fullest]:
+        if not needs[fullest]:
             break
         counts[fullest] += 1
     cores = iter(range(len(rooms)))

@@ -121,7 +121,11 @@ class MappedNetwork:
             if not group.poisson:
                 fix = "Declare it with poisson = true, so that its cores are routed alike."
                 raise InvalidValue("is no Poisson input", where=f"input {name!r}", used="a rate", fix=fix)
-            values = np.asarray(given, dtype=np.float64)
+            try:
+                values = np.asarray(given, dtype=np.float64)
+            except (TypeError, ValueError):
+                where, fix = f"input {name!r}", "Give numbers in Hz."
+                raise InvalidValue("rates must be numbers", where=where, used=repr(given)[:80], fix=fix) from None
             if values.shape not in ((), (group.size,)):
                 where = f"input {name!r}"
                 raise InvalidValue("one rate, or one for each source", where=where, used=values.shape, limit=(group.size,))

@@ -11,9 +11,10 @@ from itertools import product
 
 import numpy as np
 
-from bcall_hw.arrays import IntArray
+from bcall_hw.arrays import BoolArray, IntArray
 from bcall_hw.errors import BcallError, BiasConflict, DefectInTheWay, PlacementFull
 from bcall_hw.mapper.board import Board
+from bcall_hw.mapper.demand import fit_demands
 from bcall_hw.mapper.kinds import Kind, kinds_of, merged, share_cores
 from bcall_hw.mapper.locality import Traffic, exchange_cores, feasible, hopeless, improve, local_order, smooth_orders
 from bcall_hw.mapper.synapses import Synapses
@@ -135,7 +136,9 @@ def place(
         The placement, or None and what has no room.
     """
     board, standing = traffic.board, wishes.residents
+    on_one_chip = _hears_poisson(network)
     kinds = kinds_of(network.populations, standing.values())
+    kinds.sort(key=lambda kind: not on_one_chip & set(kind.members))
     held = np.bincount(wishes.core_of[wishes.core_of >= 0], minlength=len(board.cores))
     left = board.room - held
     kind_of = {core: next(k for k, kind in enumerate(kinds) if names[0] in kind.members) for core, names in standing.items()}
@@ -147,7 +150,7 @@ def place(
     if shares is None:
         return None, _no_room(kinds, waiting, begun, fresh, left, board)
     cores = [begun[k] + [fresh[i] for i in shares[k]] for k in range(len(kinds))]
-    core_of = _arranged(network, synapses, traffic, wishes, waiting, cores, left)
+    core_of = _arranged(synapses, traffic, wishes, waiting, cores, left)
     kind: dict[int, NeuronParameters] = {}
     for core in np.unique(core_of).tolist():
         residents = np.unique(synapses.population[core_of == core]).tolist()
@@ -192,10 +195,14 @@ def _no_room(
 
 
 def _arranged(
-    network: Network, synapses: Synapses, traffic: Traffic, wishes: Wishes, waiting: list[list[Population]],
-    cores: list[list[int]], left: IntArray,
-) -> IntArray:  # fmt: skip
-    """A core for each neuron: in order where that is as good as any, else the best of what exchanges find."""
+    synapses: Synapses,
+    traffic: Traffic,
+    wishes: Wishes,
+    waiting: list[list[Population]],
+    cores: list[list[int]],
+    left: IntArray,
+) -> IntArray:
+    """A core for each neuron, where its inputs find enough working CAM entries."""
     board = traffic.board
     in_order = wishes.core_of.copy()
     allowed = np.zeros((synapses.neurons, len(board.cores)), dtype=np.bool_)
@@ -203,6 +210,18 @@ def _arranged(
         neurons = np.flatnonzero(np.isin(synapses.population, [synapses.population_index[p.name] for p in populations]))
         in_order[neurons] = _dealt(neurons, synapses.population[neurons], mine, left)
         allowed[np.ix_(neurons, np.array(mine, dtype=np.int64))] = True
+    best = _exchanged(synapses, traffic, wishes, waiting, cores, left, in_order, allowed)
+    if bool((board.sound_entries[board.alive] < board.chip.cam.entries - board.reserve).any()):
+        best = fit_demands(best, synapses.cam_demand, board, allowed, wishes.seat)
+    return best
+
+
+def _exchanged(
+    synapses: Synapses, traffic: Traffic, wishes: Wishes, waiting: list[list[Population]], cores: list[list[int]],
+    left: IntArray, in_order: IntArray, allowed: BoolArray,
+) -> IntArray:  # fmt: skip
+    """The placement in order, or what exchanges make of the best start where that saves enough."""
+    board = traffic.board
     if len(np.unique(in_order)) == 1 or not synapses.source.size:
         return in_order
     orders = [(np.arange(synapses.neurons), synapses.population), local_order(traffic)]
@@ -226,6 +245,12 @@ def _arranged(
     movable[list(wishes.residents)] = False
     best, cost = exchange_cores(traffic, best, movable, board.room)
     return in_order if cost > traffic.cost(in_order) * (1 - _WORTH_SCATTERING) else best
+
+
+def _hears_poisson(network: Network) -> set[str]:
+    """Populations that Poisson sources reach: they must all be on one chip."""
+    poisson = {i.name for i in network.inputs if i.poisson}
+    return {c.target for c in network.connections if c.source in poisson}
 
 
 def _dealt(neurons: IntArray, group: IntArray, cores: list[int], left: IntArray, evenly: bool = True) -> IntArray:

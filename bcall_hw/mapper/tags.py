@@ -104,8 +104,7 @@ def full_core_problems(synapses: Synapses, board: Board, reach: BoolArray) -> li
             problems.append(TagsExhausted(what, where=board.core_name(core), used=count, limit=board.usable_tags, fix=fix))
     heard = reach[: synapses.inputs].any(axis=1)
     wishes: list[int] = [tag for group in synapses.network.inputs for tag in group.tags or [-1] * group.size]
-    heard_by_someone: list[bool] = heard.tolist()
-    used_wishes = [tag for tag, used in zip(wishes, heard_by_someone, strict=True) if used]
+    used_wishes = [tag for tag, used in zip(wishes, list(heard), strict=True) if used]
     tags = len({tag for tag in used_wishes if tag >= 0}) + used_wishes.count(-1)
     limit = len(set(range(board.chip.stimulus.sources)) - board.chip.reserved_tags)
     if not problems and tags > limit:
@@ -213,6 +212,18 @@ class _Task:
         demand = int(self.synapses.cam_demand[source - self.synapses.inputs])
         return int(self.board.entries[seat]) < demand <= self.board.chip.cam.entries - self.board.reserve
 
+    def _needs_a_sound_seat(self, source: int) -> bool:
+        """Whether the worst seat of its core is not good enough for a neuron."""
+        core = self._core(source)
+        demand = int(self.synapses.cam_demand[source - self.synapses.inputs])
+        return demand > int(self._worst_seat[core])
+
+    @cached_property
+    def _worst_seat(self) -> IntArray:
+        """Sound entries of each core's worst working seat, shape (cores,)."""
+        board = self.board
+        return np.where(board.alive, board.sound_entries, board.chip.cam.entries).min(axis=1)
+
     # The three steps --------------------------------------------------------------------------------------------------
 
     def wishes(self) -> list[BcallError]:
@@ -260,6 +271,7 @@ class _Task:
         """Give every other source its first free option; returns who found none."""
         self._keep_poor_numbers_for_the_silent()
         neurons = [s for s in range(self.synapses.inputs, self.synapses.sources) if s not in self.placed]
+        neurons.sort(key=lambda s: not self._needs_a_sound_seat(s))
         inputs = [s for s in range(self.synapses.inputs) if self.legs[s] and s not in self.placed]
         return [source for source in (*neurons, *inputs) if not self._take_free(source)]
 

@@ -28,18 +28,24 @@ def trimmed(
         return synapses.multiplicity, []
     types = sorted({c.synapse for c in synapses.network.connections})
     gain = np.ones((len(types), *board.alive.shape))
+    given: dict[tuple[int, int, int, str], float] = {}
     for index, (chip, core, number, synapse, value) in enumerate(calibration.synapse_gains):
+        if given.setdefault((chip, core, number, synapse), value) != value:
+            where, fix = f"calibration synapse_gains[{index}]", "Leave one of them out."
+            what = "two gains for one neuron and synapse type"
+            raise InvalidValue(what, where=where, used=(chip, core, number, synapse), fix=fix)
         g = board.chip.geometry
         if chip >= g.chips or core >= g.cores or number >= g.neurons:
             where, limit = f"calibration synapse_gains[{index}]", (g.chips - 1, g.cores - 1, g.neurons - 1)
-            raise InvalidValue("no such neuron on this board", where=where, used=(chip, core, number), limit=limit)
+            fix = "Is it a record of another chip?"
+            raise InvalidValue("no such neuron on this board", where=where, used=(chip, core, number), limit=limit, fix=fix)
         if chip in board.chips and synapse in types:
             gain[types.index(synapse), board.cores.index((chip, core)), number] = value
     type_of = np.array([types.index(c.synapse) for c in synapses.network.connections], dtype=np.int64)[synapses.connection]
     of_synapse = gain[type_of, placement.core_of[synapses.target], routes.seat[synapses.target]]
     wanted = np.maximum(1, np.floor(synapses.multiplicity / of_synapse + 0.5)).astype(np.int64)
     demand = np.bincount(synapses.target, weights=wanted, minlength=synapses.neurons)
-    no_room = demand > board.entries[placement.core_of, routes.seat]
+    no_room = demand > board.sound_entries[placement.core_of, routes.seat]
     copies = np.where(no_room[synapses.target], synapses.multiplicity, wanted)
     changed = np.unique(synapses.target[copies != synapses.multiplicity])
     departures = []
