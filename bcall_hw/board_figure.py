@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ENDINGS = (".svg", ".png", ".pdf")
 _UNUSED, _DEAD, _WARNED, _LINK = "#e8ecf0", "#1b2733", "#b0413e", "#51606e"
 _CORE, _GAP = 1.0, 0.16
+#: Rows of the legend, and letters of a name in it.
+_LEGEND_ROWS, _LONGEST = 5, 24
 
 
 def board_figure(mapped: MappedNetwork) -> Figure:
@@ -27,8 +29,9 @@ def board_figure(mapped: MappedNetwork) -> Figure:
     from matplotlib.figure import Figure
 
     use, names = utilisation(mapped), list(mapped.addresses)
-    figure = Figure(figsize=(14, 7.4), layout="constrained")
+    figure = Figure(figsize=(14, 8.0))
     board, matrix = figure.subplots(1, 2, width_ratios=[1.15, 1])
+    figure.subplots_adjust(left=0.02, right=0.985, top=0.9, bottom=0.15, wspace=0.09)
     _draw_board(board, mapped, names)
     _draw_links(board, mapped)
     _draw_traffic(matrix, use)
@@ -65,6 +68,7 @@ def check_ending(path: Path) -> None:
     if path.suffix not in ENDINGS:
         used = path.suffix or "no ending"
         raise FileProblem(f"pictures are {', '.join(ENDINGS)} files", where=str(path)[:200], used=used)
+    files.check_folder_of(path)
 
 
 def _no_date(path: Path) -> dict[str, None]:
@@ -106,20 +110,29 @@ def _draw_board(axes: Axes, mapped: MappedNetwork, names: list[str]) -> None:
         grey = "" if chip in mapped.config.chips else " (not used)"
         axes.text(x, y + _CORE + 0.17, f"chip {chip}{grey}", fontsize=10, weight="bold")
     handles = [
-        axes.plot([], [], "s", color=colours(number % 20), label=f"{name} ({len(mapped.addresses[name]):,})")[0]
+        axes.plot([], [], "s", color=colours(number % 20), label=f"{_short(name)} ({len(mapped.addresses[name]):,})")[0]
         for number, name in enumerate(names)
     ]
     if dead:
         handles += axes.plot([], [], "s", color=_DEAD, label="dead neuron")
-    shown_handles = handles[:24]
-    title = "" if len(handles) <= 24 else f"first 24 of {len(names)} populations"
-    axes.legend(
-        handles=shown_handles, loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=6, fontsize=7, frameon=False, title=title
+    # Outside the layout engine, which would shrink the board to make room for long names.
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    columns = max(1, min(6, 110 // (longest + 6)))
+    rows = handles[: columns * _LEGEND_ROWS]
+    title = "" if len(rows) == len(handles) else f"the first {len(rows)} of {len(names)} populations"
+    legend = axes.legend(
+        handles=rows, loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=columns, fontsize=7, frameon=False, title=title
     )
+    legend.set_in_layout(False)
     axes.autoscale_view()
     right, bottom = _corner(mapped, g.chips - 1, g.cores - 1)
     axes.set(xlim=(-0.2, right + _CORE + 0.2), ylim=(bottom - 0.2, _CORE + 0.45))
     axes.set_axis_off()
+
+
+def _short(name: str) -> str:
+    """A long name without its middle."""
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST // 2]}..{name[-_LONGEST // 2 + 2 :]}"
 
 
 def _rgb(colour: object) -> tuple[float, float, float]:
@@ -169,4 +182,5 @@ def _draw_traffic(axes: Axes, use: dict[str, object]) -> None:
     axes.set_xticks(range(len(cores)), labels, fontsize=7)
     axes.set_yticks(range(len(cores)), labels, fontsize=7)
     axes.set(xlabel="to chip/core", ylabel="from chip/core")
-    axes.set_title("neurons of one core that send to another", fontsize=10)
+    silent = "" if traffic.any() else ": none do"
+    axes.set_title(f"neurons of one core that send to another{silent} (red arrows: links that the vendor warns of)", fontsize=9)

@@ -8,6 +8,7 @@ import numpy as np
 
 from bcall_hw.backend import Backend
 from bcall_hw.chip_config import KINDS, ChipConfig
+from bcall_hw.chip_warnings import link_warnings
 from bcall_hw.errors import BackendProblem
 
 
@@ -40,5 +41,5 @@ def deploy(config: ChipConfig, backend: Backend) -> dict[str, Any]:
         "config_sha256": config.sha256,
         "cam_sha256": config.cam_sha256,
         "read_back_equal": True,
-        "warnings": backend.warnings,
+        "warnings": [*link_warnings(config), *backend.warnings],
     }

@@ -57,6 +57,17 @@ def _unwritable(path: Path, problem: Exception) -> FileProblem:
     return FileProblem("cannot be written", where=str(path)[:200], used=used, fix="Choose another place.")
 
 
+def check_folder_of(path: Path) -> None:
+    """Refuse a file whose folder cannot be there, because a file stands in its place.
+
+    Raises:
+        FileProblem: with the file that is in the way.
+    """
+    for folder in path.parents:
+        if folder.exists() and not folder.is_dir():
+            raise FileProblem("is no folder", where=str(folder)[:200], fix="Choose another place.")
+
+
 def is_file(path: Path) -> bool:
     """Whether a readable place holds a regular file.
 

@@ -62,8 +62,8 @@ class RelayMapping(Record):
     Attributes:
         synapse: synapse type of its inputs.
         multiplicity: CAM entries of each input.
-        delay_s: from an input spike to its own (s), as the emulator shows it without mismatch.
-        apart_s: spikes nearer to each other than this count once (s).
+        delay_s: from an input spike to its own (s), about.
+        apart_s: spikes nearer to each other than this may count once (s).
         neuron: its parameters.
     """
 

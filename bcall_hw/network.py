@@ -5,6 +5,7 @@ It knows no hardware; a user may add wishes for the mapper (`Input.tags`, `Popul
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -177,9 +178,10 @@ class Network(Record):
             raise EmptyNetwork("the network has no population", where=f"network {self.name!r}", fix="Add a population.")
         groups = [i.name for i in self.inputs] + [p.name for p in self.populations]
         for names in (groups, [c.name for c in self.connections]):
-            for name in names:
-                if names.count(name) > 1:
-                    raise InvalidValue("the name is used twice", where=f"network {self.name!r}", used=name)
+            for name, count in Counter(names).items():
+                if count > 1:
+                    where, fix = f"network {self.name!r}", "Rename one of them."
+                    raise InvalidValue("the name is used twice", where=where, used=name, fix=fix)
         for group in self.inputs:
             if group.tags is not None and len(group.tags) != group.size:
                 used, limit = len(group.tags), group.size

@@ -123,10 +123,7 @@ BAD: dict[str, tuple[list[str], str, str]] = {
 }
 
 
-HALF = pytest.mark.xfail(strict=True, reason="the registers are written although the picture cannot be")
-
-
-@pytest.mark.parametrize("case", [pytest.param(c, marks=HALF) if c == "picture folder" else c for c in BAD])
+@pytest.mark.parametrize("case", BAD)
 def test_bad_options_are_one_clear_error_and_leave_nothing(run: Run, tmp_path: Path, files: set[str], case: str) -> None:
     arguments, said, kind = BAD[case]
     done = run("map", *arguments, "--json", "--out", "c.h5")

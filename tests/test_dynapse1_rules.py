@@ -177,7 +177,6 @@ def test_rule_03_no_virtual_core_is_left() -> None:
     refused(net, TagCollision, "chip 0 core 1", "neuron 0)")
 
 
-@pytest.mark.xfail(strict=True, reason="a source has one virtual core for all destinations, so that this is refused")
 def test_rule_03_a_virtual_core_for_each_destination() -> None:
     """Four neurons 0, one on each chip: every core hears three of them and has three tags for that number."""
     parts = [population(f"p{c}", 1, at(c, 0)) for c in range(4)]
@@ -186,7 +185,6 @@ def test_rule_03_a_virtual_core_for_each_destination() -> None:
     assert delivered(map_network(net, CHIP)) == asked(net)
 
 
-@pytest.mark.xfail(strict=True, reason="a neuron that does not reach the core is named among those that arrive there")
 def test_rule_03_a_collision_names_only_neurons_that_arrive() -> None:
     parts = [population(f"p{c}", 1, at(c, 0)) for c in range(4)]
     links = [link(f"c{a}{b}", f"p{a}", f"p{b}") for a in range(4) for b in range(4) if a != b]
@@ -519,7 +517,6 @@ def test_rule_13_the_check_names_the_place_of_a_field_out_of_range(
         network_of(changed(array, place, **{field: value}))
 
 
-@pytest.mark.xfail(strict=True, reason="the check of a register image does not look at its biases")
 @pytest.mark.parametrize(("array", "place", "field", "value", "limit"), [row for row in TOO_LARGE if row[0] == "biases"])
 def test_rule_13_the_check_finds_a_bias_out_of_range(
     array: str, place: tuple[int, ...], field: str, value: int, limit: int

@@ -193,10 +193,7 @@ def test_wrong_rates(case: str) -> None:
         two_noises().stimulus({}, rates_hz=rates)
 
 
-TEXT = pytest.mark.xfail(strict=True, raises=ValueError, reason="text among the rates is no error of this package")
-
-
-@pytest.mark.parametrize("rate", [pytest.param("fast", marks=TEXT), None, pytest.param([1.0, "x", 0.0, 0.0], marks=TEXT)])
+@pytest.mark.parametrize("rate", ["fast", None, [1.0, "x", 0.0, 0.0]])
 def test_rates_that_are_no_numbers(rate: Any) -> None:
     with pytest.raises(BcallError, match="n"):
         two_noises().stimulus({}, rates_hz={"n": rate})

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bcall_hw.errors import FileProblem, InvalidValue
+from bcall_hw.files import check_folder_of
 
 if TYPE_CHECKING:
     from bcall_hw.backend import Backend
@@ -21,6 +22,8 @@ def refuse_overwriting(out: Path | None, *inputs: Path) -> None:
     """A result must not take the place of what it is made from."""
     if out is not None and (out == Path() or out.suffix != ".h5" or any(out.resolve() == given.resolve() for given in inputs)):
         raise FileProblem("the result needs an .h5 file of its own", where="--out", used=str(out)[:200])
+    if out is not None:
+        check_folder_of(out)
 
 
 def mapped_network(

@@ -63,7 +63,7 @@ class Board:
         entries = np.full(self.alive.shape, self.chip.cam.entries - self.reserve, dtype=np.int64)
         for core, neuron, _ in self.dead_entries:
             entries[core, neuron] -= 1
-        return entries
+        return np.maximum(entries, 0)
 
     @cached_property
     def stuck(self) -> dict[tuple[int, int, int], tuple[int, int]]:
@@ -87,7 +87,7 @@ class Board:
         entries = self.entries.copy()
         for core, neuron, _ in self.stuck.keys() - self.dead_entries:
             entries[core, neuron] -= 1
-        return entries
+        return np.maximum(entries, 0)
 
     @cached_property
     def room(self) -> IntArray:

@@ -18,28 +18,37 @@ from bcall_hw.mapper.relay import relayed
 from bcall_hw.mapper.sample import sampled
 from bcall_hw.mapper.synapses import Synapses, expand
 from bcall_hw.mapping import Mapping
-from bcall_hw.network import AllToAll, Network
+from bcall_hw.network import AllToAll, Connection, Network, RandomFanIn
 
-#: More synapses than this of neurons that cannot have them are not listed.
-_MANY = 4_000_000
-_ADVICE = "Lower the fan-in or the multiplicity, or choose fan-in sample or relay."
+#: More synapses than this of one population are not listed.
+_MANY = 8_000_000
+_ADVICE = "Lower the fan-in or the multiplicity, or choose fan_in sample or relay (--fan-in)."
 
 
 def crowded_problems(network: Network, chip: ChipModel, options: MapOptions) -> list[BcallError]:
-    """Neurons that hear all of a group that is larger than a CAM, found without listing every synapse."""
+    """Populations whose synapses are too many to list one by one, found without listing them."""
     limit = chip.cam.entries - options.reserve
-    if options.fan_in != "refuse":
-        return []
     problems: list[BcallError] = []
     for population in network.populations:
-        every = [c for c in network.connections if c.target == population.name and isinstance(c.rule, AllToAll)]
-        least = {c.name: network.size_of(c.source) * c.multiplicity for c in every}
-        if sum(least.values()) > limit and sum(least.values()) * population.size > _MANY:
-            detail = ", ".join(f"{name} {n}" for name, n in least.items())
-            where, fix = f"population {population.name!r}, every neuron", f"Its inputs: {detail}. {_ADVICE}"
-            what = "more CAM entries than it has"
-            problems.append(FanInExceeded(what, where=where, used=sum(least.values()), limit=limit, fix=fix))
+        least = {
+            c.name: _sources_of_each(network, c) * c.multiplicity for c in network.connections if c.target == population.name
+        }
+        fan_in = sum(least.values())
+        if fan_in <= limit or fan_in * population.size <= _MANY:
+            continue
+        detail = ", ".join(f"{name} {n:,}" for name, n in least.items() if n)
+        where, fix = f"population {population.name!r}, every neuron", f"Its inputs: {detail}. {_ADVICE}"
+        if options.fan_in != "refuse":
+            fix = f"Its inputs: {detail}. Beyond {_MANY:,} synapses there is no {options.fan_in}: lower the fan-in."
+        problems.append(FanInExceeded("more CAM entries than it has", where=where, used=fan_in, limit=limit, fix=fix))
     return problems
+
+
+def _sources_of_each(network: Network, connection: Connection) -> int:
+    """Sources of each target neuron, where the rule tells that for all alike; else 0."""
+    if isinstance(connection.rule, AllToAll):
+        return network.size_of(connection.source)
+    return connection.rule.fan_in if isinstance(connection.rule, RandomFanIn) else 0
 
 
 def fan_in_problems(synapses: Synapses, chip: ChipModel, reserve: int) -> list[BcallError]:

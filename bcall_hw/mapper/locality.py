@@ -1,8 +1,9 @@
 """Which neurons should share cores and chips: the traffic that a placement causes, and moves that lower it.
 
-Every source costs a tag in each core that it reaches and an SRAM entry for each chip, and both are scarce. So the sources of a
-core's neurons should be few, and neurons that hear the same should stand together: hypergraph partitioning, improved here by exchanges in the manner of Kernighan and Lin (Bell System Technical Journal 49(2),
-1970), many at once. Everything is counted in integers, so that a network is placed alike on every machine.
+Every source costs a tag in each core that it reaches and an SRAM entry for each chip, and both are scarce. So the sources of
+a core's neurons should be few, and neurons that hear the same should stand together: hypergraph partitioning, improved here by
+exchanges in the manner of Kernighan and Lin (Bell System Technical Journal 49(2), 1970), many at once. Everything is counted
+in integers, so that a network is placed alike on every machine.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import numpy as np
 
 from bcall_hw.calibration import Calibration
 from bcall_hw.chip_config import ChipConfig
+from bcall_hw.chip_warnings import link_warnings
 from bcall_hw.mapper.biases import bias_registers, choices_of_cores, far_codes
 from bcall_hw.mapper.board import Board
 from bcall_hw.mapper.cam import Cam, addresses
@@ -27,7 +28,7 @@ def mapped_network(
     """Everything that was decided, as registers and as the way between names and addresses."""
     empty = ChipConfig.after_opening(board.chip, board.chips)
     choices = choices_of_cores(board, placement.kind, mapping, calibration)
-    sram, warnings = sram_entries(synapses, placement, board, routes)
+    sram = sram_entries(synapses, placement, board, routes)
     # Neurons that hold nothing take the second leak, which the mapping sets strong to keep them silent.
     tau2 = np.ones((len(board.cores), board.chip.geometry.neurons), dtype=np.bool_)
     tau2[placement.core_of, routes.seat] = False
@@ -44,7 +45,7 @@ def mapped_network(
         input_tags={name: routes.tag[row].max(axis=1) for name, row in rows.items()},
         input_reach={name: [frozenset(c) for c in cores[row]] for name, row in rows.items()},
         plastic=cam.plastic, biases=choices, departures=departed,
-        warnings=[*(d.text for d in departed), *warnings, *far_codes(choices)], synapses=synapses, copies=cam.copies,
+        warnings=[*(d.text for d in departed), *link_warnings(config), *far_codes(choices)], synapses=synapses, copies=cam.copies,
         mapping=mapping, calibration=calibration, defects=board.defects,
     )  # fmt: skip
 

@@ -140,5 +140,6 @@ def _cost(
     behind = int((~keep).sum())
     text = f"relay: {helped} neurons hear {behind:,} of {synapses.source.size:,} synapses through {count} relay neurons"
     text += f" (up to {busiest} sources each): a relayed spike comes about {relay.delay_s * 1e3:.2g} ms later, and spikes of"
-    text += f" one group within {relay.apart_s * 1e3:.2g} ms of each other count once"
+    text += f" one group within {relay.apart_s * 1e3:.2g} ms of each other may count once: less than a fifth is lost below"
+    text += f" {1 / (relay.apart_s * busiest * 5):.2g} Hz per source"
     return Departure("relay", text, names)

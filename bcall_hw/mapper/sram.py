@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bcall_hw.arrays import BoolArray, IntArray
+from bcall_hw.arrays import BoolArray
 from bcall_hw.chip_config import SRAM_DTYPE, Registers
 from bcall_hw.chip_model import ChipModel
 from bcall_hw.errors import BcallError, DestinationsExceeded, SourcesExceeded, StimulusProblem
@@ -66,11 +66,10 @@ def _by_chip(board: Board, reach: BoolArray) -> BoolArray:
     return np.asarray(np.logical_or.reduceat(reach, starts, axis=1))
 
 
-def sram_entries(synapses: Synapses, placement: Placement, board: Board, routes: Routes) -> tuple[Registers, list[str]]:
-    """One SRAM entry per target chip of each neuron, and the vendor's warnings; destinations were checked before.
+def sram_entries(synapses: Synapses, placement: Placement, board: Board, routes: Routes) -> Registers:
+    """One SRAM entry per target chip of each neuron, shape (chips, cores, neurons, usable entries).
 
-    Returns:
-        The registers, shape (chips, cores, neurons, usable entries), and what the vendor warns of.
+    Destinations were checked before.
     """
     g, chip = board.chip.geometry, board.chip
     sram = np.zeros((len(board.chips), g.cores, g.neurons, len(chip.sram.usable)), dtype=SRAM_DTYPE)
@@ -87,16 +86,4 @@ def sram_entries(synapses: Synapses, placement: Placement, board: Board, routes:
     entry = np.arange(neuron.size) - np.searchsorted(neuron, neuron)
     core = np.array([c for _, c in board.cores])[placement.core_of[neuron]]
     sram[own, core, routes.seat[neuron], entry] = words
-    return sram, _warnings(synapses, board, neuron, own, target)
-
-
-def _warnings(synapses: Synapses, board: Board, neuron: IntArray, own: IntArray, target: IntArray) -> list[str]:
-    """A word for each on-chip link that the vendor warns of, with how many neurons use it."""
-    texts = []
-    for a, b in np.argwhere(board.warned).tolist():
-        using = neuron[(own == a) & (target == b)]
-        if using.size:
-            link = f"on-chip link from chip {board.chips[a]} to chip {board.chips[b]}"
-            who = f"{using.size} neurons use it, first {synapses.name(int(using[0]) + synapses.inputs)}"
-            texts.append(f"{link}: the vendor warns that it may harm the chips ({who})")
-    return texts
+    return sram

@@ -102,9 +102,9 @@ def full_core_problems(synapses: Synapses, board: Board, reach: BoolArray) -> li
             fix = f"Its sources: {detail}. Use fewer, or let them reach fewer cores."
             what = "more sources must reach it than it can tell apart by their tags"
             problems.append(TagsExhausted(what, where=board.core_name(core), used=count, limit=board.usable_tags, fix=fix))
-    heard = reach[: synapses.inputs].any(axis=1)
+    heard = [bool(row.any()) for row in reach[: synapses.inputs]]
     wishes: list[int] = [tag for group in synapses.network.inputs for tag in group.tags or [-1] * group.size]
-    used_wishes = [tag for tag, used in zip(wishes, list(heard), strict=True) if used]
+    used_wishes = [tag for tag, used in zip(wishes, heard, strict=True) if used]
     tags = len({tag for tag in used_wishes if tag >= 0}) + used_wishes.count(-1)
     limit = len(set(range(board.chip.stimulus.sources)) - board.chip.reserved_tags)
     if not problems and tags > limit:
@@ -222,7 +222,7 @@ class _Task:
     def _worst_seat(self) -> IntArray:
         """Sound entries of each core's worst working seat, shape (cores,)."""
         board = self.board
-        return np.where(board.alive, board.sound_entries, board.chip.cam.entries).min(axis=1)
+        return np.asarray(np.where(board.alive, board.sound_entries, board.chip.cam.entries).min(axis=1), dtype=np.int64)
 
     # The three steps --------------------------------------------------------------------------------------------------
 
@@ -404,11 +404,12 @@ class _Task:
 
     def _crowded(self, source: int) -> bool:
         """Whether more neurons of a core need a seat with so many working CAM entries than there are such seats."""
-        needing, seats = self._rivals(source)
-        return needing > seats
+        core = self._core(source)
+        demands = self.synapses.cam_demand[self.placement.core_of == core]
+        return any(needing > seats for needing, seats in (self._rivals(core, d) for d in np.unique(demands).tolist()))
 
-    def _rivals(self, source: int) -> tuple[int, int]:
-        core, demand = self._core(source), int(self.synapses.cam_demand[source - self.synapses.inputs])
+    def _rivals(self, core: int, demand: int) -> tuple[int, int]:
+        """Neurons of a core that need so many working CAM entries, and seats that have them."""
         mine = self.synapses.cam_demand[self.placement.core_of == core]
         seats = self.board.entries[core][self.board.alive[core]]
         return int((mine >= demand).sum()), int((seats >= demand).sum())
@@ -420,8 +421,11 @@ class _Task:
             where, most = f"{self.board.core_name(seat[0])} neuron {seat[1]}", int(self.board.entries[seat])
             what = f"needs more CAM entries than work in {where}"
             return DefectInTheWay(what, where=name, used=demand, limit=most, fix=fix)
-        needing, seats = self._rivals(source)
-        what = f"no seat with {demand} working CAM entries is left in {self.board.core_name(self._core(source))}"
+        core = self._core(source)
+        levels = [d for d in np.unique(self.synapses.cam_demand[self.placement.core_of == core]).tolist() if d <= demand]
+        demand = next((d for d in levels if self._rivals(core, d)[0] > self._rivals(core, d)[1]), demand)
+        needing, seats = self._rivals(core, demand)
+        what = f"no seat with {demand} working CAM entries is left in {self.board.core_name(core)}"
         return DefectInTheWay(what, where=name, used=f"{needing} neurons that need one", limit=f"{seats} such seats", fix=fix)
 
     def _collision(self, source: int, tag: int, mask: int, others: dict[int, int], note: str = "") -> TagCollision:

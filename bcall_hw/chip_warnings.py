@@ -1,0 +1,25 @@
+"""What a register image does that is allowed, but that the vendor warns of."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bcall_hw.chip_config import ChipConfig
+
+
+def link_warnings(config: ChipConfig) -> list[str]:
+    """A word for each on-chip link that the vendor warns of, with how many neurons use it."""
+    chip, g, sram = config.chip, config.chip.geometry, config.sram
+    texts = []
+    for a, b in sorted(chip.sram.warned_links):
+        if a not in config.chips:
+            continue
+        word = sram[config.chips.index(a)]
+        east, north = (np.where(word[s] == 1, -1, 1) * word[d].astype(np.int64) for s, d in (("sx", "dx"), ("sy", "dy")))
+        there = a + east - north * g.chip_columns
+        using = np.argwhere(((word["core_mask"] > 0) & (there == b)).any(axis=-1)).tolist()
+        if using:
+            core, neuron = using[0]
+            who = f"{len(using)} neurons use it, first core {core} neuron {neuron}"
+            texts.append(f"on-chip link from chip {a} to chip {b}: the vendor warns that it may harm the chips ({who})")
+    return texts
