@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from bcall_hw.chip_config import ChipConfig
 
 
-def link_warnings(config: ChipConfig) -> list[str]:
-    """A word for each on-chip link that the vendor warns of, with how many neurons use it."""
+def link_warnings(config: ChipConfig, name: Callable[[int, int, int], str] | None = None) -> list[str]:
+    """A word for each on-chip link that the vendor warns of, with how many neurons use it.
+
+    Args:
+        name: what the neuron at (chip, core, neuron) is called; its address if absent.
+    """
+    called = name or (lambda chip, core, neuron: f"chip {chip} core {core} neuron {neuron}")
     chip, g, sram = config.chip, config.chip.geometry, config.sram
     texts = []
     for a, b in sorted(chip.sram.warned_links):
@@ -20,6 +27,6 @@ def link_warnings(config: ChipConfig) -> list[str]:
         using = np.argwhere(((word["core_mask"] > 0) & (there == b)).any(axis=-1)).tolist()
         if using:
             core, neuron = using[0]
-            who = f"{len(using)} neurons use it, first core {core} neuron {neuron}"
+            who = f"{len(using)} neurons use it, first {called(a, core, neuron)}"
             texts.append(f"on-chip link from chip {a} to chip {b}: the vendor warns that it may harm the chips ({who})")
     return texts

@@ -17,13 +17,17 @@ from bcall_hw.backend.emulator.words import DEFAULT_STEP_US
 from bcall_hw.chip_model import DEFAULT_CHIP
 from bcall_hw.cli import emulate, figures, nir, read_back, show
 from bcall_hw.cli import map as map_module
-from bcall_hw.cli.inputs import board_profile, open_board, registers
+from bcall_hw.cli.inputs import board_profile, open_board, source_of
 from bcall_hw.cli.shared import (
     AsJson,
     Chip,
     DataOption,
     Implementation,
+    MaybeCalibration,
+    MaybeChips,
+    MaybeFanIn,
     MaybeMismatch,
+    MaybeSeed,
     Mismatch,
     Profile,
     Resume,
@@ -168,15 +172,20 @@ def deploy(
     source: Annotated[Path, typer.Argument(help="Registers (.h5), or a network (.json, .toml) to map first.")],
     backend: Annotated[str, typer.Option(help="Address of the backend.")] = "emulator",
     chip: Chip = DEFAULT_CHIP,
-    seed: Seed = 0,
-    mismatch_cv: Mismatch = 0.2,
+    chips: MaybeChips = None,
+    fan_in: MaybeFanIn = None,
+    calibration: MaybeCalibration = None,
+    profile: Profile = None,
+    seed: MaybeSeed = None,
+    mismatch_cv: MaybeMismatch = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a configuration to a backend and prove by read-back that it arrived."""
     from bcall_hw.deploy import deploy as write
 
-    config = registers(source, chip)
-    opened = open_board(backend, config, board_profile(None, seed, mismatch_cv), "numba", DEFAULT_STEP_US)
+    board = board_profile(profile, seed, mismatch_cv)
+    config, _ = source_of(source, chip, chips, fan_in, calibration, board)
+    opened = open_board(backend, config, board, "numba", DEFAULT_STEP_US)
     try:
         result = write(config, opened)
     finally:

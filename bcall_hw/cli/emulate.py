@@ -11,18 +11,37 @@ import typer
 from bcall_hw.backend.emulator.words import DEFAULT_STEP_US
 from bcall_hw.chip_model import DEFAULT_CHIP
 from bcall_hw.cli import show
-from bcall_hw.cli.inputs import board_profile, mapped_network, refuse_overwriting, registers
-from bcall_hw.cli.shared import AsJson, Chip, Implementation, MaybeMismatch, MaybeSeed, Profile, Pulses, StepUs, progress_bars
+from bcall_hw.cli.inputs import board_profile, poisson_rates, refuse_overwriting, source_of
+from bcall_hw.cli.shared import (
+    AsJson,
+    Chip,
+    Implementation,
+    MaybeCalibration,
+    MaybeChips,
+    MaybeFanIn,
+    MaybeMismatch,
+    MaybeSeed,
+    Profile,
+    Pulses,
+    StepUs,
+    progress_bars,
+)
 from bcall_hw.errors import InvalidValue
 from bcall_hw.random_bits import MAX_SEED
 
 
 def emulate(
     source: Annotated[Path, typer.Argument(help="Registers (.h5), or a network (.json, .toml) to map first.")],
-    stimulus: Annotated[Path, typer.Option(help="Stimulus (.h5 or .csv, see the README).")],
     duration_s: Annotated[float, typer.Option(help="Length of the run (s).")],
+    stimulus: Annotated[Path | None, typer.Option(help="Stimulus (.h5 or .csv, see the README).")] = None,
+    rate: Annotated[
+        list[str] | None, typer.Option(help="Rate of the sources of a Poisson input: input=Hz; may be repeated.")
+    ] = None,
     isi_base: Annotated[int | None, typer.Option(help="Clock ticks per unit of time of a .csv stimulus.")] = None,
     chip: Chip = DEFAULT_CHIP,
+    chips: MaybeChips = None,
+    fan_in: MaybeFanIn = None,
+    calibration: MaybeCalibration = None,
     out: Annotated[
         Path | None, typer.Option(help="Write the spikes to this file (.h5); of several boards to FILE-seedN.h5.")
     ] = None,
@@ -45,13 +64,15 @@ def emulate(
     profiles = [first.model_copy(update={"seed": first.seed + k}) for k in range(boards)]
     files = [out] if out is None or boards == 1 else [out.with_name(f"{out.stem}-seed{p.seed}{out.suffix}") for p in profiles]
     for file in files:
-        refuse_overwriting(file, *(given for given in (source, stimulus, profile) if given is not None))
-    mapped = None if source.suffix == ".h5" else mapped_network(source, chip, defects=first)
-    config = mapped.config if mapped else registers(source, chip)
+        refuse_overwriting(file, *(given for given in (source, stimulus, profile, calibration) if given is not None))
+    rates = poisson_rates(rate or [])
+    if stimulus is None and not rates:
+        raise InvalidValue("nothing to play", where="emulate", used="no --stimulus, no --rate", fix="Give one of them.")
+    config, mapped = source_of(source, chip, chips, fan_in, calibration, first)
     options = {"implementation": implementation, "dt_us": dt_us, "pulses": pulses}
     with progress_bars(as_json) as report:
         recordings, result = emulate_boards(
-            config, mapped, profiles, stimulus, duration_s, isi_base, options, threads, report
+            config, mapped, profiles, stimulus, rates, duration_s, isi_base, options, threads, report
         )  # fmt: skip
     for file, recording in zip(files, recordings, strict=False):
         if file is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from bcall_hw.errors import FileProblem, InvalidValue
 from bcall_hw.files import check_folder_of
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bcall_hw.chip_config import ChipConfig
     from bcall_hw.defects import Defects
     from bcall_hw.mapper import MapOptions, MappedNetwork
+    from bcall_hw.mapper.options import FanInPolicy
 
 DEFAULT_MISMATCH_CV = 0.2
 
@@ -54,15 +55,48 @@ def mapped_network(
     return map_network(Network.load(path), model, ids, calibration=record, options=options, defects=defects)
 
 
-def registers(path: Path, chip: str) -> ChipConfig:
-    """Registers from a file, or of a network that is mapped first."""
+def source_of(
+    path: Path, chip: str, chips: str | None, fan_in: str | None, calibration: Path | None, defects: Defects | None
+) -> tuple[ChipConfig, MappedNetwork | None]:
+    """Registers from a file, or of a network that is mapped first, and the mapped network where there is one.
+
+    Raises:
+        FileProblem: neither registers nor a network.
+        InvalidValue: choices of a mapping beside registers, which are mapped already.
+    """
     from bcall_hw.chip_config import ChipConfig
+    from bcall_hw.mapper import MapOptions
 
     if path.suffix == ".h5":
-        return ChipConfig.load(path)
+        for name, given in (("--chips", chips), ("--fan-in", fan_in), ("--calibration", calibration)):
+            if given is not None:
+                fix = "Leave the option out, or give the network file."
+                raise InvalidValue("registers are mapped already", where=name, used=str(given)[:80], fix=fix)
+        return ChipConfig.load(path), None
     if path.suffix not in (".json", ".toml"):
         raise FileProblem("registers are .h5 files, networks .json or .toml", where=str(path)[:200])
-    return mapped_network(path, chip).config
+    options = MapOptions() if fan_in is None else MapOptions(fan_in=cast("FanInPolicy", fan_in))
+    mapped = mapped_network(path, chip, chips, options, defects, calibration)
+    return mapped.config, mapped
+
+
+def poisson_rates(given: list[str]) -> dict[str, float]:
+    """Rates from "input=Hz".
+
+    Raises:
+        InvalidValue: something else, or an input twice.
+    """
+    rates: dict[str, float] = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        try:
+            rate = float(value)
+        except ValueError:
+            raise InvalidValue('is no rate: give "input=Hz"', where="--rate", used=text[:80]) from None
+        if name in rates:
+            raise InvalidValue("two rates for one input", where="--rate", used=name[:80], fix="Leave one of them out.")
+        rates[name] = rate
+    return rates
 
 
 def board_profile(path: Path | None, seed: int | None, mismatch_cv: float | None) -> BoardProfile:

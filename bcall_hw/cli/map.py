@@ -11,22 +11,20 @@ import typer
 from bcall_hw.chip_model import DEFAULT_CHIP
 from bcall_hw.cli import show, show_map
 from bcall_hw.cli.inputs import board_profile, mapped_network, refuse_overwriting
-from bcall_hw.cli.shared import AsJson, Chip
-from bcall_hw.errors import NetworkDoesNotFit
+from bcall_hw.cli.shared import AsJson, Chip, MaybeCalibration, MaybeChips, MaybeFanIn
+from bcall_hw.errors import InvalidValue, NetworkDoesNotFit
 from bcall_hw.mapping import BiasChoice
 
 
 def map_command(
     network: Annotated[Path, typer.Argument(help="Network file (.json or .toml).")],
     chip: Chip = DEFAULT_CHIP,
-    chips: Annotated[
-        str | None, typer.Option(help="Ids of the chips that may be used, e.g. 0 or 0,1; as few as needed if not given.")
-    ] = None,
-    fan_in: Annotated[str, typer.Option(help="Neurons with more inputs than CAM entries: refuse, sample or relay.")] = "refuse",
-    seed: Annotated[int, typer.Option(help="Seed of --fan-in sample.", min=0, max=2**63 - 1)] = 0,
+    chips: MaybeChips = None,
+    fan_in: MaybeFanIn = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of --fan-in sample.", min=0, max=2**63 - 1)] = None,
     reserve: Annotated[int, typer.Option(help="CAM entries of every neuron that are kept free.", min=0)] = 0,
     profile: Annotated[Path | None, typer.Option(help="Board profile (.json, .toml) whose defects are avoided.")] = None,
-    calibration: Annotated[Path | None, typer.Option(help="Calibration record of the board (.json).")] = None,
+    calibration: MaybeCalibration = None,
     explain: Annotated[
         list[str] | None, typer.Option(help="Show one neuron in full: population/index or chip/core/neuron; may be repeated.")
     ] = None,
@@ -43,7 +41,9 @@ def map_command(
     refuse_overwriting(out, *given)
     if picture is not None:
         check_ending(picture)
-    options = MapOptions(fan_in=fan_in, seed=seed, reserve=reserve)
+    if seed is not None and fan_in != "sample":
+        raise InvalidValue("is for --fan-in sample alone", where="--seed", used=seed, fix="Leave it out.")
+    options = MapOptions(fan_in=fan_in or "refuse", seed=seed or 0, reserve=reserve)
     defects = None if profile is None else board_profile(profile, None, None)
     try:
         mapped = mapped_network(network, chip, chips, options, defects, calibration)

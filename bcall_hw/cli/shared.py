@@ -58,6 +58,13 @@ DataOption = Annotated[str, typer.Option("--data", help='"digits", a folder with
 Pulses = Annotated[str, typer.Option(help="ideal: an event is a jump; finite: a pulse that lasts and restarts.")]
 Variant = Annotated[str, typer.Option(help="error-triggered or pure.")]
 Chip = Annotated[str, typer.Option(help="Chip model.")]
+MaybeChips = Annotated[
+    str | None, typer.Option("--chips", help="Ids of the chips that may be used, e.g. 0 or 0,1; as few as needed if not given.")
+]
+MaybeFanIn = Annotated[
+    str | None, typer.Option("--fan-in", help="Neurons with more inputs than CAM entries: refuse (default), sample or relay.")
+]
+MaybeCalibration = Annotated[Path | None, typer.Option("--calibration", help="Calibration record of the board (.json).")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,24 +13,36 @@ from rich.markup import escape
 from rich.table import Table
 
 from bcall_hw.cli import show
-from bcall_hw.errors import BcallError, NetworkDoesNotFit
+from bcall_hw.errors import BcallError
 from bcall_hw.mapper import MappedNetwork
 from bcall_hw.mapping import BiasChoice
 
 #: Rows of a long table that are shown.
 _ROWS = 8
+#: Rows of the table of violations.
+_VIOLATIONS = 20
+_NEURON = re.compile(r"(population '.*') neuron (\d+)")
 
 
 def violations(network: Path, chip: str, found: tuple[BcallError, ...]) -> None:
-    """Every broken rule, one a row."""
+    """Every broken rule; neurons of one population that break it alike in one row."""
     table = Table("rule", "violation", title=escape(f"{network} does not fit {chip}"))
-    for violation in NetworkDoesNotFit(found).some(20):
-        table.add_row(type(violation).__name__, escape(str(violation)))
+    groups: dict[tuple[str, ...], list[BcallError]] = {}
+    for violation in found:
+        population, neuron = _NEURON.fullmatch(violation.where).groups() if _NEURON.fullmatch(violation.where) else ("", "")
+        told = (type(violation).__name__, violation.what, violation.fix, str(violation.used), str(violation.limit))
+        key = (*told, population) if neuron else (*told, violation.where)
+        groups.setdefault(key, []).append(violation)
+    rows = [(members[0], len(members)) for members in groups.values()]
+    for violation, count in rows[:_VIOLATIONS]:
+        more = f" (and {count - 1:,} more neurons of it alike)" if count > 1 else ""
+        table.add_row(type(violation).__name__, escape(str(violation) + more))
     show.console.print(table)
-    counts = Counter(type(v).__name__ for v in found)
-    if len(found) > 20:
+    if len(rows) > _VIOLATIONS:
+        counts = Counter(type(v).__name__ for v in found)
         kinds = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-        show.console.print(f"20 of {len(found):,} violations ({kinds}); --json lists all", highlight=False, markup=False)
+        text = f"{_VIOLATIONS} of {len(rows):,} kinds of violations ({kinds}); --json lists all"
+        show.console.print(text, highlight=False, markup=False)
 
 
 def mapped(network: Path, chip: str, result: MappedNetwork, use: Mapping[str, Any]) -> None:
@@ -86,7 +99,7 @@ def explained(found: Mapping[str, Any]) -> None:
     """One neuron: its inputs, destinations and biases."""
     where = f"chip {found['chip']} core {found['core']} neuron {found['number']}"
     table = Table(title=f"{found['neuron']}, at {where}: inputs ({found['free_cam_entries']} CAM entries free)")
-    for header in ("source", "connection", "synapse", "tag", "core, neuron", "CAM", "first word", "state"):
+    for header in ("source", "connection", "synapse", "tag", "virtual core, neuron", "CAM", "first word", "state"):
         table.add_column(header, no_wrap=header != "connection")
     for row in found["inputs"]:
         state = "" if row["present"] else "parked"

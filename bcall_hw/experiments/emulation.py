@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ def emulate_boards(
     config: ChipConfig,
     mapped: MappedNetwork | None,
     profiles: Sequence[BoardProfile],
-    path: Path,
+    path: Path | None,
+    rates_hz: Mapping[str, float],
     duration_s: float,
     isi_base: int | None,
     options: Mapping[str, Any],
@@ -39,13 +41,16 @@ def emulate_boards(
     Args:
         mapped: the network where it is known: the stimulus may then name inputs, and rates are told by population.
         profiles: the boards.
-        path: stimulus file.
+        path: stimulus file, or None.
+        rates_hz: of Poisson inputs.
         options: implementation, dt_us and pulses of the emulators.
 
     Returns:
         The recordings, and their figures as plain values: of one board beside the rest, of several under `boards`.
     """
-    played = _stimulus(config, mapped, path, isi_base)
+    played = Stimulus(config.chip) if path is None else _stimulus(config, mapped, path, isi_base)
+    if rates_hz:
+        played = _with_poisson(played, mapped, rates_hz)
 
     def job(profile: BoardProfile) -> Callable[[StepReport], tuple[SpikeRecording, dict[str, Any]]]:
         def run(alive: StepReport) -> tuple[SpikeRecording, dict[str, Any]]:
@@ -123,6 +128,21 @@ def stimulus_warnings(config: ChipConfig, played: Stimulus, profile: BoardProfil
     if reserved.any():
         found.append(f"{int(reserved.sum())} events use a reserved tag, which every unused CAM entry hears")
     return found
+
+
+def _with_poisson(played: Stimulus, mapped: MappedNetwork | None, rates_hz: Mapping[str, float]) -> Stimulus:
+    """A stimulus with Poisson inputs of the network beside its list."""
+    if mapped is None:
+        fix = "Give the network file instead of the registers."
+        raise InvalidValue("names an input, and registers do not know it", where="--rate", used=", ".join(rates_hz), fix=fix)
+    if np.any(played.poisson_rates_hz > 0):
+        fix = "Leave --rate out, or give another stimulus."
+        raise InvalidValue("the stimulus has Poisson rates of its own", where="--rate", used=", ".join(rates_hz), fix=fix)
+    poisson = mapped.stimulus({}, rates_hz=rates_hz)
+    return replace(
+        played, poisson_rates_hz=poisson.poisson_rates_hz, poisson_chip=poisson.poisson_chip,
+        poisson_core_mask=poisson.poisson_core_mask,
+    )  # fmt: skip
 
 
 def _stimulus(config: ChipConfig, mapped: MappedNetwork | None, path: Path, isi_base: int | None) -> Stimulus:

@@ -39,14 +39,19 @@ def mapped_network(
     rows = {i.name: synapses.rows[i.name] for i in inputs}
     cores = [[board.cores[core] for core in np.flatnonzero(reach).tolist()] for reach in routes.reach[: synapses.inputs]]
     departed = departures + cam.departures
+    number_at = {tuple(address): number for number, address in enumerate(every.tolist())}
+
+    def called(chip: int, core: int, neuron: int) -> str:
+        return synapses.name(number_at[chip, core, neuron] + synapses.inputs)
+
     return MappedNetwork(
         network=synapses.network, asked=asked, config=config,
         addresses={p.name: every[synapses.neurons_of(p.name)] for p in synapses.network.populations},
         input_tags={name: routes.tag[row].max(axis=1) for name, row in rows.items()},
         input_reach={name: [frozenset(c) for c in cores[row]] for name, row in rows.items()},
         plastic=cam.plastic, biases=choices, departures=departed,
-        warnings=[*(d.text for d in departed), *link_warnings(config), *far_codes(choices)], synapses=synapses, copies=cam.copies,
-        mapping=mapping, calibration=calibration, defects=board.defects,
+        warnings=[*(d.text for d in departed), *link_warnings(config, called), *far_codes(choices)],
+        synapses=synapses, copies=cam.copies, mapping=mapping, calibration=calibration, defects=board.defects,
     )  # fmt: skip
 
 
