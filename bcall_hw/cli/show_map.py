@@ -29,9 +29,9 @@ def violations(network: Path, chip: str, found: tuple[BcallError, ...]) -> None:
     table = Table("rule", "violation", title=escape(f"{network} does not fit {chip}"))
     groups: dict[tuple[str, ...], list[BcallError]] = {}
     for violation in found:
-        population, neuron = _NEURON.fullmatch(violation.where).groups() if _NEURON.fullmatch(violation.where) else ("", "")
+        place = _NEURON.fullmatch(violation.where)
         told = (type(violation).__name__, violation.what, violation.fix, str(violation.used), str(violation.limit))
-        key = (*told, population) if neuron else (*told, violation.where)
+        key = (*told, place.group(1) if place else violation.where)
         groups.setdefault(key, []).append(violation)
     rows = [(members[0], len(members)) for members in groups.values()]
     for violation, count in rows[:_VIOLATIONS]:
