@@ -13,9 +13,10 @@ from bcall_hw.backend.samna_board.detect import find_samna
 from bcall_hw.chip_model import known_chips, load_chip
 from bcall_hw.records import data_folder
 
-_NEEDED = ("numpy", "pydantic", "numba", "typer", "rich", "tomlkit", "matplotlib", "h5py")
+_NEEDED = ("numpy", "scipy", "pydantic", "numba", "typer", "rich", "tomlkit", "matplotlib", "h5py")
 _OPTIONAL = {
     "scikit-learn": "logistic regression as a live baseline for data of your own: pip install scikit-learn",
+    "nir": "NIR files, bcall-hw import: pip install nir, or the extra [sinabs]",
     "torchvision": "figure 5, a linear classifier on MNIST: make figure-5, or the extra [vision]",
 }
 

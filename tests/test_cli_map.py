@@ -100,7 +100,8 @@ def test_every_violation_at_once_and_no_output(run: Run, tmp_path: Path, files: 
 
 @pytest.mark.parametrize("policy", ["sample", "relay"])
 def test_fan_in_policies(run: Run, policy: str) -> None:
-    told = only_json(done := run("map", "fan.json", "--json", "--fan-in", policy, "--seed", "5"))
+    seed = ("--seed", "5") if policy == "sample" else ()
+    told = only_json(done := run("map", "fan.json", "--json", "--fan-in", policy, *seed))
     assert done.returncode == 0
     assert [d["kind"] for d in told["departures"]] == [policy]
     assert told["departures"][0]["text"] in told["warnings"]
@@ -175,3 +176,9 @@ def test_a_profile_with_defects_and_a_calibration(run: Run, tmp_path: Path) -> N
     assert [d["kind"] for d in told["departures"]] == ["trim"]
     assert told["departures"][0]["neurons"] == ["population 'p' neuron 0", "population 'p' neuron 2"]
     assert told["utilisation"]["cam"]["used"] == 4
+
+
+def test_a_seed_is_for_sampling_alone(run: Run) -> None:
+    done = run("map", "fan.json", "--json", "--fan-in", "relay", "--seed", "5")
+    assert done.returncode == 2
+    assert only_json(done)["where"] == "--seed"

@@ -62,7 +62,9 @@ def map_command(
     if not as_json:
         for found in neurons:
             show_map.explained(found)
-        if not neurons:
+        if neurons:
+            show.warnings(mapped.warnings)
+        else:
             show_map.mapped(network, chip, mapped, use)
         if picture is not None:
             show.console.print(f"picture: {picture}", soft_wrap=True, highlight=False, markup=False)

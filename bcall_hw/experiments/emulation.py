@@ -88,7 +88,10 @@ def _defect_warnings(profile: BoardProfile, config: ChipConfig, mapped: MappedNe
     found = [f"{elsewhere} of {len(places)} defects lie on chips that are not emulated"] if elsewhere else []
     if mapped is not None:
         used = {tuple(at) for addresses in mapped.addresses.values() for at in addresses.tolist()}
-        idle = sum(at not in used for at in places) - elsewhere
+        avoided = {
+            tuple(at[:3]) for at in (*mapped.defects.dead_neurons, *mapped.defects.dead_cam, *mapped.defects.stuck_tag_bits)
+        }
+        idle = sum(at not in used and at not in avoided for at in places if at[0] in config.chips)
         if idle:
             found.append(f"{idle} of {len(places)} defects lie on neurons that no population uses")
     return found

@@ -23,7 +23,7 @@ from bcall_hw.arrays import BoolArray, FloatArray, IntArray
 from bcall_hw.backend.emulator.emulator import Emulator
 from bcall_hw.backend.emulator.profile import BoardProfile
 from bcall_hw.chip_model import DEFAULT_CHIP
-from bcall_hw.errors import CorruptFile, InvalidValue
+from bcall_hw.errors import BcallError, CorruptFile, InvalidValue
 from bcall_hw.experiments.dataset import load_dataset
 from bcall_hw.mapper import MappedNetwork, map_network
 from bcall_hw.nir_import import ImportedNetwork, ImportSettings, Layer, import_nir
@@ -272,7 +272,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=int, help="only the first so many")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
-    rows = measure(given.nir_file, given.reference, images=given.images)
+    try:
+        rows = measure(given.nir_file, given.reference, images=given.images)
+    except (BcallError, OSError) as problem:
+        parser.error(str(problem))
     if given.json:
         print(json.dumps([row.__dict__ for row in rows]))
         return

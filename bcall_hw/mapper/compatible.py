@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bcall_hw.calibration import Calibration
 from bcall_hw.chip_model import ChipModel
+from bcall_hw.defects import Defects
 from bcall_hw.errors import BcallError, NetworkDoesNotFit
 from bcall_hw.mapper.map_network import map_network
+from bcall_hw.mapper.options import MapOptions
 from bcall_hw.mapper.utilisation import memory_summary
+from bcall_hw.mapping import Mapping
 from bcall_hw.network import Network
 
 
@@ -32,17 +37,22 @@ class Compatibility:
         return not self.violations
 
 
-def is_compatible(network: Network, chip: ChipModel | str, **choices: Any) -> Compatibility:
-    """Whether a network can be mapped, and if not, every reason.
-
-    Args:
-        choices: as for `map_network`: chips, mapping, calibration, options, defects.
+def is_compatible(
+    network: Network,
+    chip: ChipModel | str,
+    chips: Sequence[int] | None = None,
+    mapping: Mapping | None = None,
+    calibration: Calibration | None = None,
+    options: MapOptions | None = None,
+    defects: Defects | None = None,
+) -> Compatibility:
+    """Whether a network can be mapped, and if not, every reason; the arguments are those of `map_network`.
 
     Raises:
-        InvalidValue, UnknownName: wrong choices.
+        InvalidValue, UnknownName: wrong chips, options, defects or gains.
     """
     try:
-        mapped = map_network(network, chip, **choices)
+        mapped = map_network(network, chip, chips, mapping, calibration, None, options, defects)
     except NetworkDoesNotFit as problem:
         return Compatibility(problem.violations, (), [], [])
     return Compatibility((), mapped.config.chips, memory_summary(mapped), mapped.warnings)

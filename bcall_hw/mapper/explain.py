@@ -51,7 +51,9 @@ def _find(mapped: MappedNetwork, name: str) -> tuple[str, int]:
             found = np.flatnonzero((addresses == numbers).all(axis=1))
             if found.size:
                 return population, int(found[0])
-        raise UnknownName("no neuron is placed there", where="explain", used=name, fix=fix)
+        dead = tuple(numbers) in mapped.defects.dead_neurons
+        what = "the neuron there is dead, and nothing is placed on it" if dead else "no neuron is placed there"
+        raise UnknownName(what, where="explain", used=name, fix=fix)
     if len(parts) != 2 or not numbers:
         raise InvalidValue("is no neuron", where="explain", used=name, fix=fix)
     if parts[0] not in mapped.addresses:

@@ -72,7 +72,7 @@ def memory_summary(mapped: MappedNetwork) -> list[dict[str, Any]]:
 
 
 def reached_cores(mapped: MappedNetwork) -> BoolArray:
-    """Cores that each source reaches, by the registers and the inputs' reach; shape (sources, cores of the image)."""
+    """Cores that each source reaches, by its synapses and, for inputs, their reach; shape (sources, cores of the image)."""
     config, g, inputs = mapped.config, mapped.config.chip.geometry, mapped.synapses.inputs
     reach = np.zeros((mapped.synapses.sources, len(config.chips) * g.cores), dtype=np.bool_)
     of_inputs = [cores for reaches in mapped.input_reach.values() for cores in reaches]
