@@ -416,3 +416,23 @@ def test_a_board_with_defects_gives_the_spikes_of_a_whole_one(seed: int, values:
     assert len(found[0]["p"]) > 300
     assert len(found[0]["q"]) > 30
     assert found[0] == found[1]
+
+
+def test_a_sound_chip_is_taken_where_the_first_has_a_dead_neuron() -> None:
+    mapped = map_network(network(population("p", 1024)), CHIP, defects=Defects(dead_neurons=((0, 0, 0),)))
+    assert len(mapped.config.chips) == 1
+    assert 0 not in mapped.config.chips
+
+
+def test_one_full_neuron_finds_a_core_with_sound_entries() -> None:
+    """Every seat of core 0 has a dead entry."""
+    net = network(Input(name="x", size=64), population("p", 1), link("c", "x", "p"))
+    mapped = map_network(net, CHIP, defects=Defects(dead_cam=tuple((0, 0, n, 7) for n in range(256))))
+    assert tuple(mapped.addresses["p"][0][:2]) != (0, 0)
+
+
+def test_many_stuck_bits_do_not_take_long() -> None:
+    stuck = tuple((0, core, n, e, 3, 1) for core in range(4) for n in range(256) for e in range(0, 64, 8))
+    net = network(Input(name="x", size=20), population("p", 200), link("c", "x", "p"))
+    mapped = map_network(net, CHIP, defects=Defects(stuck_tag_bits=stuck))
+    assert differences(mapped) == []

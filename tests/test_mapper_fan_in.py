@@ -404,3 +404,37 @@ def test_relay_neurons_fire_once_per_spike_within_the_delay_that_is_told(seed: i
         wanted = times[[int(s) in members[relay] for s in ids]]
         assert len(mine) == len(wanted), f"relay {relay} fired {len(mine)} times for {len(wanted)} spikes"
         assert np.all((mine > wanted) & (mine <= wanted + longest_us))
+
+
+def test_efficacies_stay_with_their_synapses_when_others_are_sampled_away() -> None:
+    """Neuron 0 loses synapses and neuron 1 none: the states of what is kept are those that were asked for."""
+    rows = [*((s, 0) for s in range(100)), *((s, 1) for s in range(60))]
+    net = network(Input(name="x", size=100), population("p", 2), link("w", "x", "p", pairs(*rows), plastic=True))
+    asked_on = np.zeros((2, 100), dtype=bool)
+    asked_on[0, :20] = asked_on[1, 40:60] = True
+    mapped = map_network(net, CHIP, efficacy={"w": asked_on}, options=MapOptions(fan_in="sample", seed=3))
+    present = {(source, target): count for (source, target, _), count in delivered(mapped).items()}
+    kept = {(source, target) for source, target, _ in asked(mapped.network)}
+    wanted = {(("x", s), ("p", t)) for t in range(2) for s in range(100) if asked_on[t, s]} & kept
+    assert set(present) == wanted
+    assert len(wanted) > 20
+
+
+@pytest.mark.parametrize("table", [np.ones((2, 64), dtype=bool), np.ones((2, 100)), [[True] * 100]])
+def test_efficacies_have_the_shape_of_the_network_that_is_given(table: Any) -> None:
+    net = network(Input(name="x", size=100), population("p", 2), link("w", "x", "p", plastic=True))
+    with pytest.raises(InvalidValue, match="efficacy of connection 'w'"):
+        map_network(net, CHIP, efficacy={"w": table}, options=MapOptions(fan_in="sample"))
+
+
+def test_a_sample_passes_over_what_does_not_fit_and_takes_what_does() -> None:
+    rows = [(0, t, 65) for t in range(20)] + [(s, t) for s in range(1, 70) for t in range(20)]
+    net = network(Input(name="x", size=70), population("p", 20), link("c", "x", "p", pairs(*rows)))
+    mapped = map_network(net, CHIP, options=MapOptions(fan_in="sample", seed=1))
+    assert mapped.synapses.cam_demand.tolist() == [64] * 20
+
+
+def test_neurons_that_keep_nothing_are_named() -> None:
+    net = network(Input(name="x", size=1), population("p", 2), link("c", "x", "p", pairs((0, 0, 65), (0, 1, 3))))
+    (departure,) = map_network(net, CHIP, options=MapOptions(fan_in="sample")).departures
+    assert "1 of them keep none, first population 'p' neuron 0" in departure.text

@@ -265,3 +265,12 @@ def test_list_and_poisson_drive_one_network() -> None:
     assert set(spikes["b"][0].tolist()) == {1, 3}
     assert len(spikes["b"][0]) > 20
     assert len(spikes["c"][0]) == 0
+
+
+@pytest.mark.parametrize("order", ["abc", "acb", "cab", "bca"])
+def test_the_order_of_populations_does_not_keep_poisson_targets_apart(order: str) -> None:
+    """Three kinds of two cores each; a and b hear Poisson sources and so must share a chip."""
+    kinds = {name: population(name, 257, None, neuron(0.02 + 0.01 * k)) for k, name in enumerate("abc")}
+    links = [link(f"to_{name}", "n", name, {"kind": "random_fan_in", "fan_in": 3}) for name in "ab"]
+    mapped = map_network(network(Input(name="n", size=9, poisson=True), *(kinds[name] for name in order), *links), CHIP)
+    assert len({int(chip) for name in "ab" for chip in mapped.addresses[name][:, 0]}) == 1

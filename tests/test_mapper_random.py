@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -352,3 +355,30 @@ def test_only_violations_with_numbers_name_a_limit() -> None:
     assert not names_limits([FanInExceeded("too many", used=65, limit=64)])
     assert not names_limits([InvalidValue("wrong", where="network", used=1, limit=2)])
     assert not names_limits([])
+
+
+DISABLED = {"NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX512_ICL AVX2 FMA3 X86_V3 X86_V4"}
+
+
+def test_processors_and_hash_seeds_make_no_difference() -> None:
+    """Mapped in processes with other instructions and another hash seed: the same registers."""
+    code = (
+        "import sys; sys.path[:0] = ['tests', '.']\n"
+        "from benchmarks.mapper_networks import random_network\n"
+        "from bcall_hw.mapper import map_network\n"
+        "from bcall_hw.errors import NetworkDoesNotFit\n"
+        "for seed in (1, 5, 6, 14):\n"
+        "    net, chips = random_network(seed)\n"
+        "    try: print(seed, map_network(net, 'dynapse1', chips).config.sha256)\n"
+        "    except NetworkDoesNotFit as problem: print(seed, len(problem.violations))\n"
+    )
+    told = []
+    for changes in ({"PYTHONHASHSEED": "1"}, DISABLED | {"PYTHONHASHSEED": "2"}):
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, env=os.environ | changes, check=False
+        )
+        if "NPY_DISABLE_CPU_FEATURES" in changes and "RuntimeError" in done.stderr:
+            pytest.skip("this numpy cannot do without these instructions")
+        told.append(done.stdout)
+    assert told[0] == told[1]
+    assert told[0].count("\n") == 4
