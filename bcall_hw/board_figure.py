@@ -120,6 +120,7 @@ def _draw_board(axes: Axes, mapped: MappedNetwork, names: list[str]) -> None:
     columns = max(1, min(6, 110 // (longest + 6)))
     rows = handles[: columns * _LEGEND_ROWS]
     title = "" if len(rows) == len(handles) else f"the first {len(rows)} of {len(names)} populations"
+    title += "; colours repeat after 20" if len(names) > 20 else ""
     legend = axes.legend(
         handles=rows, loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=columns, fontsize=7, frameon=False, title=title
     )
