@@ -28,7 +28,8 @@ from bcall_hw.mapper.registers import mapped_network, reach_of_inputs
 from bcall_hw.mapper.round_trip import differences
 from bcall_hw.mapper.sram import destination_problems, source_problems
 from bcall_hw.mapper.synapses import Synapses
-from bcall_hw.mapper.tags import Routes, assign_tags, full_core_problems, wished_tag_problems
+from bcall_hw.mapper.tag_limits import full_core_problems, wished_tag_problems
+from bcall_hw.mapper.tags import Routes, assign_tags
 from bcall_hw.mapping import Mapping, load_mapping
 from bcall_hw.network import Network
 
