@@ -186,15 +186,22 @@ def test_rule_03_a_virtual_core_for_each_destination() -> None:
 
 
 def test_rule_03_a_collision_names_only_neurons_that_arrive() -> None:
-    parts = [population(f"p{c}", 1, at(c, 0)) for c in range(4)]
-    links = [link(f"c{a}{b}", f"p{a}", f"p{b}") for a in range(4) for b in range(4) if a != b]
-    try:
-        map_network(network(*parts, *links), CHIP)
-    except NetworkDoesNotFit as problem:
-        for violation in problem.violations:
-            chip = re.match(r"chip (\d) core 0", violation.where)
-            assert chip is not None
-            assert f"'p{chip.group(1)}'" not in str(violation)
+    """Five neurons 9 must reach one core, which is one too many; a sixth one sends elsewhere and is none of them."""
+    places = [at(0, 0, 9), at(0, 1, 9), at(0, 2, 9), at(0, 3, 9), at(1, 0, 9)]
+    crowd = [population(f"crowd{n}", 1, place) for n, place in enumerate(places)]
+    parts = [
+        *crowd,
+        population("bystander", 1, at(2, 0, 9)),
+        population("t", 1, at(1, 2, 100)),
+        population("u", 1, at(3, 0, 50)),
+    ]
+    links = [*(link(f"c{p.name}", p.name, "t") for p in crowd), link("far", "bystander", "u")]
+    with pytest.raises(NetworkDoesNotFit) as caught:
+        map_network(network(*parts, *links), CHIP, (0, 1, 2, 3))
+    (violation,) = caught.value.violations
+    assert violation.where == "chip 1 core 2"
+    assert all(f"'crowd{n}'" in str(violation) for n in range(5))
+    assert "bystander" not in str(violation)
 
 
 # 4: the weight is a number of CAM entries ---------------------------------------------------------------------------

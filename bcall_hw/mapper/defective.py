@@ -78,9 +78,10 @@ def silence(board: Board, cam: Registers, routes: Routes) -> list[BcallError]:
         quiet = next((t for t, h in said_and_heard if h == parked or (h != t and h not in arriving)), None)
         if quiet is None:
             where = f"{board.core_name(k)} neuron {number} CAM entry {entry}"
-            fix = "Use fewer sources on this core."
+            fix = "Use fewer sources on this core, wish other tags, or leave its chip out."
             what = "its stuck tag bits make it hear a source whatever is written"
-            problems.append(DefectInTheWay(what, where=where, used=f"{len(arriving)} sources", fix=fix))
+            tag = board.chip.tag_name(heard(board, (k, number), entry, parked))
+            problems.append(DefectInTheWay(what, where=where, used=tag, fix=fix))
         else:
             cam["source_core"][k, number, entry], cam["source_neuron"][k, number, entry] = divmod(quiet, neurons)
     return problems

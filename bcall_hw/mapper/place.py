@@ -17,6 +17,7 @@ from bcall_hw.mapper.board import Board
 from bcall_hw.mapper.demand import fit_demands
 from bcall_hw.mapper.kinds import Kind, kinds_of, merged, share_cores
 from bcall_hw.mapper.locality import Traffic, exchange_cores, feasible, hopeless, improve, local_order, smooth_orders
+from bcall_hw.mapper.repair import repaired
 from bcall_hw.mapper.synapses import Synapses
 from bcall_hw.network import Network, NeuronParameters, Population
 
@@ -28,6 +29,8 @@ _NEAR = 4
 _SMOOTH_ORDERS = 3
 #: Starts from which exchanges set out, as long as they find no placement that keeps within the limits.
 _STARTS = 2
+#: A placement with less than one broken limit for so many sources is mended one by one.
+_FEW = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,6 +244,9 @@ def _exchanged(
             best, cost = found, found_cost
         if feasible(cost) or hopeless(cost, synapses.sources):
             break
+    if not feasible(cost) and not hopeless(cost * _FEW, synapses.sources):
+        best = repaired(traffic, best, allowed, board.room)
+        cost = traffic.cost(best)
     movable = np.ones(len(board.cores), dtype=np.bool_)
     movable[list(wishes.residents)] = False
     best, cost = exchange_cores(traffic, best, movable, board.room)

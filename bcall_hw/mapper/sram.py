@@ -34,6 +34,7 @@ def destination_problems(synapses: Synapses, placement: Placement, board: Board,
         names = ", ".join(f"chip {board.chips[c]}" for c in there.tolist())
         if there.size > usable:
             fix = f"It reaches {names}. One entry reaches one chip, and one is the monitor: keep its targets on fewer chips."
+            fix += " (In the best placement that was found.)"
             name = synapses.name(source)
             problems.append(
                 DestinationsExceeded("too many destinations", where=name, used=int(there.size), limit=usable, fix=fix)

@@ -31,7 +31,7 @@ def full_core_problems(synapses: Synapses, board: Board, reach: BoolArray) -> li
         if count > board.usable_tags:
             parts = [(name, int(reach[rows, core].sum())) for name, rows in synapses.rows.items()]
             detail = ", ".join(f"{name} {part}" for name, part in parts if part)
-            fix = f"Its sources: {detail}. Use fewer, or let them reach fewer cores."
+            fix = f"Its sources: {detail}. Use fewer, or let them reach fewer cores. (In the best placement that was found.)"
             what = "more sources must reach it than it can tell apart by their tags"
             problems.append(TagsExhausted(what, where=board.core_name(core), used=count, limit=board.usable_tags, fix=fix))
     heard = [bool(row.any()) for row in reach[: synapses.inputs]]

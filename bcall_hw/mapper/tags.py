@@ -29,7 +29,7 @@ from bcall_hw.mapper.place import Placement
 from bcall_hw.mapper.synapses import Synapses
 
 #: Turnings-out before the search gives up: so many, and so many for each source.
-_TURNS, _TURNS_EACH = 10_000, 4
+_TURNS, _TURNS_EACH = 20_000, 10
 #: The price of turning out a wished tag, or of a seat or tag that cannot be had.
 _NEVER = 1 << 40
 
