@@ -157,7 +157,7 @@ def place(
     kind: dict[int, NeuronParameters] = {}
     for core in np.unique(core_of).tolist():
         residents = np.unique(synapses.population[core_of == core]).tolist()
-        kind[core] = _together([network.populations[p].neuron for p in residents])
+        kind[core] = _together([network.populations[p] for p in residents], board.core_name(core))
     return Placement(core_of, wishes.seat, kind, traffic.cost(core_of)), []
 
 
@@ -166,10 +166,15 @@ def _waiting(network: Network, kind: Kind) -> list[Population]:
     return [p for p in populations if p.place is None]
 
 
-def _together(parameters: list[NeuronParameters]) -> NeuronParameters:
-    result = parameters[0]
-    for other in parameters[1:]:
-        result = merged(result, other) or result
+def _together(populations: list[Population], core: str) -> NeuronParameters:
+    """What the populations of one core ask for together; that they agree is what placing is for."""
+    result = populations[0].neuron
+    for other in populations[1:]:
+        both = merged(result, other.neuron)
+        if both is None:
+            what, where = "was placed with neurons of other parameters: a defect of the mapper", f"population {other.name!r}"
+            raise BiasConflict(what, where=where, used=core, fix="Please report it.")
+        result = both
     return result
 
 
@@ -209,12 +214,18 @@ def _arranged(
     board = traffic.board
     in_order = wishes.core_of.copy()
     allowed = np.zeros((synapses.neurons, len(board.cores)), dtype=np.bool_)
-    for populations, mine in zip(waiting, cores, strict=True):
+    kind_of = np.full(synapses.neurons, -1)
+    for kind, (populations, mine) in enumerate(zip(waiting, cores, strict=True)):
         neurons = np.flatnonzero(np.isin(synapses.population, [synapses.population_index[p.name] for p in populations]))
         in_order[neurons] = _dealt(neurons, synapses.population[neurons], mine, left)
         allowed[np.ix_(neurons, np.array(mine, dtype=np.int64))] = True
+        kind_of[neurons] = kind
     best = _exchanged(synapses, traffic, wishes, waiting, cores, left, in_order, allowed)
     if bool((board.sound_entries[board.alive] < board.chip.cam.entries - board.reserve).any()):
+        for core in range(len(board.cores)):  # whole cores may have changed places
+            residents = np.unique(kind_of[(best == core) & (kind_of >= 0)])
+            if residents.size:
+                allowed[:, core] = kind_of == residents[0]
         best = fit_demands(best, synapses.cam_demand, board, allowed, wishes.seat)
     return best
 
