@@ -95,7 +95,26 @@ def network_of(
     """
     mapping = mapping or load_mapping(config.chip)
     calibration = calibration or load_calibration(config.chip)
-    g, found = config.chip.geometry, delivered(config, defects)
+    found = delivered(config, defects)
+    populations, population_of, index_of = populations_of(config, mapping, calibration, found)
+    tags = np.unique(-1 - found.source[found.source < 0])
+    inputs = (Input(name="fpga", size=tags.size, tags=tuple(tags.tolist())),) if tags.size else ()
+    connections = _connections(config, found, populations, population_of, index_of, tags)
+    return Network(name="read_back", inputs=inputs, populations=tuple(populations), connections=tuple(connections))
+
+
+def populations_of(
+    config: ChipConfig, mapping: Mapping, calibration: Calibration, found: Delivered
+) -> tuple[list[Population], IntArray, IntArray]:
+    """The neurons of a register image whose synapses are known, see `network_of`.
+
+    Returns:
+        The populations, and the index of each seat's population and its place in it.
+
+    Raises:
+        EmptyNetwork, InvalidValue: see `network_of`.
+    """
+    g = config.chip.geometry
     n_cores = len(config.chips) * g.cores
     used = ~config.tau2.reshape(n_cores, g.neurons) | (config.sram["core_mask"] > 0).any(axis=3).reshape(n_cores, g.neurons)
     used.reshape(-1)[found.target] = True
@@ -113,10 +132,7 @@ def network_of(
         place = Place(chip=chip_id, core=k, neuron=first)
         name = f"chip{chip_id}_core{k}_neuron{first}"
         populations.append(Population(name=name, size=size, neuron=parameters[core, second], place=place))
-    tags = np.unique(-1 - found.source[found.source < 0])
-    inputs = (Input(name="fpga", size=tags.size, tags=tuple(tags.tolist())),) if tags.size else ()
-    connections = _connections(config, found, populations, population_of, index_of, tags)
-    return Network(name="read_back", inputs=inputs, populations=tuple(populations), connections=tuple(connections))
+    return populations, population_of, index_of
 
 
 def _runs(used: BoolArray, second: BoolArray) -> tuple[list[tuple[int, int, int, bool]], IntArray, IntArray]:

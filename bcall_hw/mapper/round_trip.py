@@ -6,7 +6,7 @@ import numpy as np
 
 from bcall_hw.arrays import BoolArray
 from bcall_hw.mapper.mapped import MappedNetwork
-from bcall_hw.mapper.read_back import delivered, network_of
+from bcall_hw.mapper.read_back import Delivered, delivered, populations_of
 from bcall_hw.network import NeuronParameters
 
 #: Relative difference of a predicted value that rounding explains.
@@ -18,12 +18,12 @@ def differences(mapped: MappedNetwork) -> list[str]:
 
     Plastic synapses that are parked count as absent.
     """
-    return _synapses(mapped) + _neurons(mapped)
+    found = delivered(mapped.config, mapped.defects)
+    return _synapses(mapped, found) + _neurons(mapped, found)
 
 
-def _synapses(mapped: MappedNetwork) -> list[str]:
+def _synapses(mapped: MappedNetwork, found: Delivered) -> list[str]:
     table, config, g = mapped.synapses, mapped.config, mapped.config.chip.geometry
-    found = delivered(config, mapped.defects)
     address = np.concatenate(list(mapped.addresses.values()))
     seat = (np.searchsorted(config.chips, address[:, 0]) * g.cores + address[:, 1]) * g.neurons + address[:, 2]
     tags = np.concatenate([*mapped.input_tags.values(), np.zeros(0, dtype=np.int64)])
@@ -66,13 +66,13 @@ def _present(mapped: MappedNetwork) -> BoolArray:
     return on
 
 
-def _neurons(mapped: MappedNetwork) -> list[str]:
+def _neurons(mapped: MappedNetwork, read: Delivered) -> list[str]:
     """Seats and parameters: what the mapper predicted is what the registers read back as."""
-    network = network_of(mapped.config, mapped.mapping, mapped.calibration, mapped.defects)
+    populations, _, _ = populations_of(mapped.config, mapped.mapping, mapped.calibration, read)
     problems = []
     wanted = {tuple(row) for addresses in mapped.addresses.values() for row in addresses.tolist()}
     found: dict[tuple[int, ...], NeuronParameters] = {}
-    for population in network.populations:
+    for population in populations:
         place = population.place
         if place is not None:
             found |= {(place.chip, place.core, place.neuron + k): population.neuron for k in range(population.size)}
@@ -80,9 +80,9 @@ def _neurons(mapped: MappedNetwork) -> list[str]:
         wrong = sorted(wanted ^ found.keys())
         problems.append(f"{len(wrong)} neurons are used by one side alone, first {wrong[0]} (chip, core, neuron)")
     for (chip, core), choices in mapped.biases.items():
-        read = next((p for (c, k, _), p in found.items() if (c, k) == (chip, core)), None)
-        for choice in choices if read is not None else []:
-            value = _value(read, choice.quantity) if read is not None else None
+        held = next((p for (c, k, _), p in found.items() if (c, k) == (chip, core)), None)
+        for choice in choices if held is not None else []:
+            value = _value(held, choice.quantity) if held is not None else None
             if value is not None and abs(value - choice.predicted) > _ROUNDING * abs(choice.predicted):
                 problems.append(f"chip {chip} core {core}: {choice.quantity} predicted {choice.predicted}, read back {value}")
     return problems
