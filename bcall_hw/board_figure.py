@@ -147,16 +147,10 @@ def _draw_links(axes: Axes, mapped: MappedNetwork) -> None:
     config, g = mapped.config, mapped.config.chip.geometry
     side = int(np.ceil(np.sqrt(g.cores)))
     half = (side * (_CORE + _GAP) - _GAP) / 2
-    masks = config.sram["core_mask"] > 0
+    reached = config.reached_chips()
     for here in config.chips:
         for there in config.chips:
-            east, north = g.hops(here, there)
-            if here == there:
-                continue
-            word, used = config.sram[config.chips.index(here)], masks[config.chips.index(here)]
-            signed_east = np.where(word["sx"] == 1, -1, 1) * word["dx"].astype(np.int64)
-            signed_north = np.where(word["sy"] == 1, -1, 1) * word["dy"].astype(np.int64)
-            count = int((used & (signed_east == east) & (signed_north == north)).any(axis=-1).sum())
+            count = 0 if here == there else int((reached[config.chips.index(here)] == there).any(axis=-1).sum())
             if not count:
                 continue
             colour = _WARNED if (here, there) in config.chip.sram.warned_links else _LINK

@@ -118,6 +118,16 @@ class ChipConfig:
         coarse, fine, high = self.biases[self.chips.index(chip), core, self.chip.bias_index(name_or_role)]
         return BiasCode(coarse=int(coarse), fine=int(fine), high=bool(high))
 
+    def reached_chips(self) -> IntArray:
+        """Chip that each SRAM entry leads to, shape of `sram`: -1 for one without a core, or whose hops leave the board."""
+        g, sram = self.chip.geometry, self.sram
+        here = np.asarray(self.chips, dtype=np.int64).reshape(-1, 1, 1, 1)
+        column = here % g.chip_columns + np.where(sram["sx"] == 1, -1, 1) * sram["dx"].astype(np.int64)
+        row = here // g.chip_columns + np.where(sram["sy"] == 1, 1, -1) * sram["dy"].astype(np.int64)
+        there = row * g.chip_columns + column
+        on_board = (column >= 0) & (column < g.chip_columns) & (row >= 0) & (there < g.chips)
+        return np.where(on_board & (sram["core_mask"] > 0), there, -1).astype(np.int64)
+
     # Words -----------------------------------------------------------------------------------------------------------
 
     def words(self) -> Words:

@@ -16,15 +16,12 @@ def link_warnings(config: ChipConfig, name: Callable[[int, int, int], str] | Non
         name: what the neuron at (chip, core, neuron) is called; its address if absent.
     """
     called = name or (lambda chip, core, neuron: f"chip {chip} core {core} neuron {neuron}")
-    chip, g, sram = config.chip, config.chip.geometry, config.sram
+    chip, reached = config.chip, config.reached_chips()
     texts = []
     for a, b in sorted(chip.sram.warned_links):
         if a not in config.chips:
             continue
-        word = sram[config.chips.index(a)]
-        east, north = (np.where(word[s] == 1, -1, 1) * word[d].astype(np.int64) for s, d in (("sx", "dx"), ("sy", "dy")))
-        there = a + east - north * g.chip_columns
-        using = np.argwhere(((word["core_mask"] > 0) & (there == b)).any(axis=-1)).tolist()
+        using = np.argwhere((reached[config.chips.index(a)] == b).any(axis=-1)).tolist()
         if using:
             core, neuron = using[0]
             who = f"{len(using)} neurons use it, first {called(a, core, neuron)}"

@@ -109,7 +109,8 @@ def _cam_word(mapped: MappedNetwork, population: str, index: int, entry: int) ->
 def _destinations(mapped: MappedNetwork, population: str, index: int) -> list[dict[str, Any]]:
     """A row for each SRAM entry in use: the tag it sends, the hops, the cores it reaches there."""
     config, g = mapped.config, mapped.config.chip.geometry
-    here, core, neuron = mapped.addresses[population][index].tolist()
+    _, core, neuron = mapped.addresses[population][index].tolist()
+    reached = config.reached_chips()[_at(mapped, population, index)]
     rows = []
     for place, held in enumerate(config.sram[_at(mapped, population, index)]):
         mask = int(held["core_mask"])
@@ -121,13 +122,11 @@ def _destinations(mapped: MappedNetwork, population: str, index: int) -> list[di
         word = config.chip.words["sram"].pack(
             core=np.array([core]), neuron=np.array([neuron]), entry=np.array([entry]), **fields
         )
-        east = -values["dx"] if values["sx"] else values["dx"]
-        south = values["dy"] if values["sy"] else -values["dy"]
         rows.append(
             {
                 "entry": entry,
                 "tag": values["virtual_core"] * g.neurons + neuron,
-                "chip": here + east + south * g.chip_columns,
+                "chip": int(reached[place]),
                 "cores": [k for k in range(g.cores) if mask >> k & 1],
                 "word": f"{int(word[0]):#010x}",
                 **values,
@@ -154,9 +153,8 @@ def _tags(mapped: MappedNetwork, population: str, index: int) -> IntArray:
     config, g = mapped.config, mapped.config.chip.geometry
     there = int(mapped.addresses[population][index][0])
     address = np.concatenate(list(mapped.addresses.values()))
-    sram = config.sram[np.searchsorted(config.chips, address[:, 0]), address[:, 1], address[:, 2]]
-    east, north = (np.where(sram[s] == 1, -1, 1) * sram[d].astype(np.int64) for s, d in (("sx", "dx"), ("sy", "dy")))
-    arrives = (sram["core_mask"] > 0) & (address[:, :1] + east - north * g.chip_columns == there)
+    seats = (np.searchsorted(config.chips, address[:, 0]), address[:, 1], address[:, 2])
+    sram, arrives = config.sram[seats], config.reached_chips()[seats] == there
     virtual = np.where(arrives, sram["virtual_core"].astype(np.int64), -1).max(axis=1)
     tags = np.where(virtual >= 0, virtual * g.neurons + address[:, 2], -1)
     return np.concatenate([*mapped.input_tags.values(), tags])

@@ -68,9 +68,7 @@ def _senders(config: ChipConfig) -> IntArray:
     sender = np.full((len(config.chips) * g.cores, config.chip.tags_per_core), -1, dtype=np.int64)
     index, core, neuron, entry = np.nonzero(config.sram["core_mask"] > 0)
     word = config.sram[index, core, neuron, entry]
-    here = np.asarray(config.chips)[index]
-    hops = [word[name].astype(np.int64) for name in ("dx", "dy")]
-    there = here + np.where(word["sx"] == 1, -1, 1) * hops[0] + np.where(word["sy"] == 1, 1, -1) * hops[1] * g.chip_columns
+    there = config.reached_chips()[index, core, neuron, entry]
     tag = word["virtual_core"].astype(np.int64) * g.neurons + neuron
     seat = (index * g.cores + core) * g.neurons + neuron
     for chip_index, chip_id in enumerate(config.chips):
