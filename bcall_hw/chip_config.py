@@ -132,7 +132,7 @@ class ChipConfig:
 
     def words(self) -> Words:
         """All words of the image (`WORD_DTYPE`): CAM, SRAM without the monitor entry, biases, TAU2 bits."""
-        return np.concatenate([self._words_of(kind, np.ones(self._array(kind).shape, dtype=bool)) for kind in KINDS])
+        return np.concatenate([self.words_of(kind, np.ones(self._array(kind).shape, dtype=bool)) for kind in KINDS])
 
     def diff(self, new: ChipConfig) -> Words:
         """The words that turn this image into `new`: CAM first, so that no synapse gets current before it has its tag.
@@ -149,7 +149,7 @@ class ChipConfig:
         for kind in KINDS:
             old_array, new_array = self._array(kind), new._array(kind)
             if old_array is not new_array:
-                changed.append(new._words_of(kind, old_array != new_array))
+                changed.append(new.words_of(kind, old_array != new_array))
         return np.concatenate(changed) if changed else np.zeros(0, dtype=WORD_DTYPE)
 
     @classmethod
@@ -159,27 +159,50 @@ class ChipConfig:
         Raises:
             FieldOverflow: something is not a word of this chip, or is for a chip or bias that is not there.
         """
-        start = cls.after_opening(chip, chips)
+        return cls.after_opening(chip, chips).written(words)
+
+    def written(self, words: Words) -> ChipConfig:
+        """The image after `words` are written, in order.
+
+        Raises:
+            FieldOverflow: something is not a word of this chip, or is for a chip or bias that is not there.
+        """
         highest = int(words["kind"].max(initial=0))
         if highest >= len(KINDS):
-            raise FieldOverflow("no such kind of word", where="ChipConfig.from_words", used=highest, limit=len(KINDS) - 1)
-        arrays: dict[str, Any] = {kind: start._array(kind).copy() for kind in KINDS}
+            raise FieldOverflow("no such kind of word", where="ChipConfig", used=highest, limit=len(KINDS) - 1)
+        arrays: dict[str, Any] = {}
         for kind_code, kind in enumerate(KINDS):
             mine = words[words["kind"] == kind_code]
             if not mine.size:
                 continue
-            unknown = np.setdiff1d(mine["chip"], chips)
+            unknown = np.setdiff1d(mine["chip"], self.chips)
             if unknown.size:
-                raise FieldOverflow("word for a chip outside the image", where=kind, used=int(unknown[0]), limit=tuple(chips))
-            fields = chip.words[kind].unpack(mine["word"])  # type: ignore[index]
-            _write(arrays[kind], kind, chip, np.searchsorted(np.asarray(chips), mine["chip"]), fields)
-        return start.with_registers(**{("biases" if k == "bias" else k): v for k, v in arrays.items()})
+                raise FieldOverflow("word for a chip outside the image", where=kind, used=int(unknown[0]), limit=self.chips)
+            fields = self.chip.words[kind].unpack(mine["word"])  # type: ignore[index]
+            array = arrays["biases" if kind == "bias" else kind] = self._array(kind).copy()
+            _write(array, kind, self.chip, np.searchsorted(np.asarray(self.chips), mine["chip"]), fields)
+        return self.with_registers(**arrays)
+
+    def of_chips(self, chips: Sequence[int]) -> ChipConfig:
+        """The image of some of its chips.
+
+        Raises:
+            InvalidValue: a chip that is not in this image.
+        """
+        missing = sorted(set(chips) - set(self.chips))
+        if missing:
+            raise InvalidValue("no such chip in this image", where="ChipConfig", used=missing[0], limit=self.chips)
+        if tuple(chips) == self.chips:
+            return self
+        rows = np.searchsorted(self.chips, chips)
+        return ChipConfig(self.chip, tuple(chips), self.cam[rows], self.sram[rows], self.biases[rows], self.tau2[rows])
 
     def _array(self, kind: str) -> npt.NDArray[Any]:
         array: npt.NDArray[Any] = getattr(self, "biases" if kind == "bias" else kind)
         return array
 
-    def _words_of(self, kind: str, where: BoolArray) -> Words:
+    def words_of(self, kind: str, where: BoolArray) -> Words:
+        """The words of one kind of register (of `KINDS`) where the mask, of that register's shape, is set."""
         array, index = self._array(kind), np.nonzero(where)
         values = array[index]
         fields: dict[str, Any] = {name: values[name] for name in values.dtype.names or ()}
@@ -213,7 +236,7 @@ class ChipConfig:
     @property
     def cam_sha256(self) -> str:
         """Hash of the CAM words alone."""
-        return hashlib.sha256(self._words_of("cam", np.ones(self.cam.shape, dtype=bool)).tobytes()).hexdigest()
+        return hashlib.sha256(self.words_of("cam", np.ones(self.cam.shape, dtype=bool)).tobytes()).hexdigest()
 
     def __repr__(self) -> str:
         return f"ChipConfig({self.chip.name}, chips {self.chips}, sha256 {self.sha256[:12]})"

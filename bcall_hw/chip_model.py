@@ -60,11 +60,12 @@ class CamEntry(Record):
 
 
 class CamLimits(Record):
-    """CAM entries of a neuron and what a cleared one holds."""
+    """CAM entries of a neuron, what a cleared one holds, and what samna's own copy says of it."""
 
     source: str
     entries: Count
     cleared: CamEntry
+    samna_copy: CamEntry
 
 
 class SramLimits(Record):
@@ -108,6 +109,7 @@ class PoissonLimits(Record):
     step_hz: Positive
     max_hz: Positive
     target_chips: Count
+    core_mask: Code
 
 
 class TimestampLimits(Record):
@@ -116,6 +118,46 @@ class TimestampLimits(Record):
     source: str
     unit_us: Count
     max_us: Count
+
+
+Address = tuple[Code, Code]
+
+
+class GeneratorAddresses(Record):
+    """The stimulus generator's registers, (module, parameter) each; `count` holds events - 1."""
+
+    run: Address
+    variable_isi: Address
+    base_address: Address
+    count: Address
+    isi: Address
+    isi_base: Address
+    repeat: Address
+
+
+class PoissonAddresses(Record):
+    """The Poisson generator's registers, (module, parameter) each."""
+
+    run: Address
+    chip: Address
+
+
+class DeviceModel(Record):
+    """How the host's device calls address the board's controller: (module, parameter), or a module alone."""
+
+    source: str
+    samna_name: str
+    timestamp_reset: Address
+    chip_select: Address
+    chip_word: Address
+    clear_cam: Code
+    default_sram: Code
+    monitor: Code
+    tau2_set: Code
+    tau1_reset: Code
+    tau2_reset: Code
+    generator: GeneratorAddresses
+    poisson: PoissonAddresses
 
 
 class SynapseTypeModel(Record):
@@ -205,8 +247,9 @@ class ChipModel(Record):
     stimulus: StimulusLimits
     poisson: PoissonLimits
     timestamps: TimestampLimits
+    device: DeviceModel
     synapse_types: tuple[SynapseTypeModel, ...]
-    words: dict[Literal["cam", "sram", "bias", "tau2", "stimulus"], WordLayout]
+    words: dict[Literal["cam", "sram", "bias", "tau2", "stimulus", "spike"], WordLayout]
     current_table: CurrentTableFile
     constants: Constants
     capacitances_f: Capacitances

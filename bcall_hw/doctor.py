@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from bcall_hw import __version__
-from bcall_hw.backend.samna_board.detect import find_samna
+from bcall_hw.backend.samna_board.listing import installed_samna, virtual_board
 from bcall_hw.chip_model import known_chips, load_chip
 from bcall_hw.records import data_folder
 
@@ -33,7 +33,8 @@ def examine() -> dict[str, Any]:
     if not chips:
         folder = data_folder("chip_models")
         problems.append({"what": f"no chip model found in {folder}", "fix": "Install the package again."})
-    samna = find_samna()
+    samna, virtual = installed_samna(), virtual_board()
+    drives = samna["kind"] == "binary"
     return {
         "bcall_hw": __version__,
         "python": platform.python_version(),
@@ -42,8 +43,13 @@ def examine() -> dict[str, Any]:
         "executable": sys.executable,
         "needed": needed,
         "optional": {name: {"version": _version(name), "use": use} for name, use in _OPTIONAL.items()},
-        "samna": {"kind": samna.kind, "version": samna.version, "advice": samna.advice},
-        "backends": {"emulator": needed["numba"] is not None, "samna": False},
+        "samna": samna,
+        "virtual_board": virtual,
+        "backends": {
+            "emulator": needed["numba"] is not None,
+            "samna:<serial>": drives,
+            "samna:virtual": drives and not virtual["missing"],
+        },
         "chips": chips,
         "problems": problems,
     }

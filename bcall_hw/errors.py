@@ -174,6 +174,46 @@ class BackendProblem(BcallError):
     """A backend refused or failed at something."""
 
 
+class NoSuchBoard(BackendUnavailable):
+    """No board is plugged in, or none with this serial number."""
+
+
+class BoardBusy(BackendUnavailable):
+    """Another program holds the board."""
+
+
+class PortInUse(BackendUnavailable):
+    """The network ports that were asked for are taken."""
+
+
+class BoardClosed(BackendProblem):
+    """The board is not open any more; its registers may be unknown."""
+
+
+class WorkerDied(BackendProblem):
+    """The process that runs samna ended by a crash or a signal; the board's registers are unknown."""
+
+
+class WorkerHangs(BackendProblem):
+    """The process that runs samna did not answer in time and was ended; the board's registers are unknown."""
+
+
+class BoardLost(BackendProblem):
+    """The board did not take what was sent to it: unplugged, or its USB connection failed."""
+
+
+class SpikesLost(BackendProblem):
+    """Spikes were lost between the board and this program."""
+
+
+class EventFlood(BackendProblem):
+    """The board sends more spikes than a run may hold."""
+
+
+class TimestampsBroken(BackendProblem):
+    """Time stamps of spikes that do not fit the run that they belong to."""
+
+
 class EmulatorOverflow(BackendProblem):
     """A current or count does not fit the emulator's state words."""
 

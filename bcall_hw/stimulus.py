@@ -170,6 +170,29 @@ class Stimulus:
         """Time of each event since the start of the run (us), as the FPGA will play it."""
         return np.asarray(self.ticks * (1e6 / self.chip.stimulus.clock_hz), dtype=np.float64)
 
+    def check_run(self, chips: tuple[int, ...], duration_us: int, running: str = "configured") -> None:
+        """Refuse a list that a run cannot play.
+
+        Args:
+            chips: ids of the chips that run.
+            running: the word for them in the error.
+
+        Raises:
+            StimulusProblem: an event for another chip, for no core, or after the run.
+        """
+        elsewhere = np.flatnonzero(~np.isin(self.events["chip"], chips))
+        if elsewhere.size:
+            where, used = f"stimulus event {elsewhere[0]}", f"chip {self.events['chip'][elsewhere[0]]}"
+            raise StimulusProblem(f"targets a chip that is not {running}", where=where, used=used, limit=f"chips {chips}")
+        nowhere = np.flatnonzero(self.events["core_mask"] == 0)
+        if nowhere.size:
+            where, fix = f"stimulus event {nowhere[0]}", "Set the core mask."
+            raise StimulusProblem("reaches no core", where=where, used="core mask 0", fix=fix)
+        if len(self.events) and int(self.ticks[-1]) >= round(self.chip.stimulus.clock_hz * 1e-6 * duration_us):
+            last_us, where = float(self.times_us[-1]), f"stimulus event {len(self.events) - 1}"
+            what, fix = "stimulus goes on after the run (us)", "Run longer."
+            raise StimulusProblem(what, where=where, used=last_us, limit=duration_us, fix=fix)
+
     def words(self) -> IntArray:
         """The 16-bit event words; the interval follows each as a second word."""
         tag = self.events["tag"].astype(np.int64)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from bcall_hw.arrays import IntArray
+from bcall_hw.arrays import BoolArray, IntArray
 from bcall_hw.errors import FieldOverflow, UnknownName
 from bcall_hw.records import Record
 
@@ -77,6 +77,13 @@ class WordLayout(Record):
                 value = value | (((array >> low) & ((1 << width) - 1)) << from_bit)
             found[name] = ((1 << field.width) - 1) - value if field.complement else value
         return found
+
+    def matches(self, words: npt.ArrayLike) -> BoolArray:
+        """Which words can be of this layout: constant bits as they should be, no unused bit set."""
+        array = np.asarray(words, dtype=np.int64)
+        fixed = sum(((1 << width) - 1) << low for low, width, _ in self.constants)
+        value = sum(constant << low for low, _, constant in self.constants)
+        return np.asarray(((array & fixed) == value) & ((array & ~np.int64(self._known_bits)) == 0), dtype=np.bool_)
 
     @cached_property
     def _known_bits(self) -> int:

@@ -54,13 +54,23 @@ class Backend(Protocol):
 
 
 def open_backend(address: str, **options: Any) -> Backend:
-    """Open a backend by address: "emulator"; options go to it (see `Emulator`).
+    """Open a backend by address; options go to it.
+
+    Args:
+        address: "emulator" (see `Emulator`); "samna:<serial>", "samna:auto" for the only board, or "samna:virtual" for the real
+            samna on a virtual board (see `samna_board.address`).
 
     Raises:
-        BackendUnavailable: no such backend in this version.
+        BackendUnavailable: no such backend in this version, or it is not there.
     """
     if address == "emulator":
         from bcall_hw.backend.emulator.emulator import Emulator
 
         return Emulator(**options)
-    raise BackendUnavailable("no such backend in this version", used=address, fix='Use "emulator".')
+    kind, colon, board = address.partition(":")
+    if kind == "samna" and colon:
+        from bcall_hw.backend.samna_board.address import open_samna
+
+        return open_samna(board, **options)
+    fix = 'Use "emulator", "samna:auto", "samna:<serial>" or "samna:virtual".'
+    raise BackendUnavailable("no such backend in this version", used=address, fix=fix)

@@ -1,4 +1,4 @@
-"""The command line: bcall-hw demo | import | map | read-back | learn | deploy | emulate | figures | traces | doctor."""
+"""The command line: bcall-hw demo | import | map | read-back | learn | deploy | boards | emulate | figures | ..."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.markup import escape
 from bcall_hw import __version__
 from bcall_hw.backend.emulator.words import DEFAULT_STEP_US
 from bcall_hw.chip_model import DEFAULT_CHIP
-from bcall_hw.cli import emulate, figures, nir, read_back, show
+from bcall_hw.cli import boards, emulate, figures, nir, read_back, show
 from bcall_hw.cli import map as map_module
 from bcall_hw.cli.inputs import board_profile, open_board, source_of
 from bcall_hw.cli.shared import (
@@ -213,6 +213,8 @@ def doctor(as_json: AsJson = False) -> None:
 
 app.command("map")(map_module.map_command)
 app.command("read-back")(read_back.read_back)
+app.command("boards")(boards.boards)
+app.add_typer(boards.virtual_board, name="virtual-board")
 app.command("emulate")(emulate.emulate)
 app.command("figures")(figures.figures)
 app.command("traces")(figures.traces)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from bcall_hw.errors import FileProblem, InvalidValue
 from bcall_hw.files import check_folder_of
@@ -120,10 +120,12 @@ def board_profile(path: Path | None, seed: int | None, mismatch_cv: float | None
 def open_board(
     address: str, config: ChipConfig, profile: BoardProfile, implementation: str, dt_us: int, pulses: str = "ideal"
 ) -> Backend:
-    """A backend for the chips of a configuration; the options of the emulator are for the emulator alone."""
+    """A backend for the chips of a configuration; the options of the emulator go to emulated boards alone."""
     from bcall_hw.backend import open_backend
 
-    if address != "emulator":
-        return open_backend(address)
-    board: dict[str, Any] = {"chip": config.chip, "chips": config.chips, "profile": profile, "pulses": pulses}
-    return open_backend(address, implementation=implementation, dt_us=dt_us, **board)
+    emulated = {"profile": profile, "implementation": implementation, "dt_us": dt_us, "pulses": pulses}
+    if address == "emulator":
+        return open_backend(address, chip=config.chip, chips=config.chips, **emulated)
+    if address == "samna:virtual":
+        return open_backend(address, chip=config.chip, **emulated)
+    return open_backend(address, chip=config.chip)

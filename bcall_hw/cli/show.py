@@ -86,6 +86,11 @@ def doctor(found: Mapping[str, Any]) -> None:
         table.add_row(name, item["version"] or "not installed (optional)", "" if item["version"] else item["use"])
     samna = found["samna"]
     table.add_row("samna", f"{samna['kind']} {samna['version'] or ''}", samna["advice"])
+    lacking = found["virtual_board"]["missing"]
+    table.add_row(
+        "virtual board", "can be built" if not lacking else "cannot be built", f"needs {', '.join(lacking)}" if lacking else ""
+    )
+    table.add_row("backends", ", ".join(name for name, usable in found["backends"].items() if usable), "")
     table.add_row("chip models", ", ".join(found["chips"]), "")
     console.print(table)
     for problem in found["problems"]:

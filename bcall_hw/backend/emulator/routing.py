@@ -11,7 +11,6 @@ from bcall_hw.arrays import FloatArray, Int32Array
 from bcall_hw.backend.emulator import words
 from bcall_hw.backend.emulator.profile import BoardProfile
 from bcall_hw.chip_config import ChipConfig
-from bcall_hw.errors import StimulusProblem
 from bcall_hw.stimulus import Stimulus
 
 
@@ -167,17 +166,6 @@ def input_events(stimulus: Stimulus, chips: tuple[int, ...], dt_us: int, n_steps
     events = stimulus.events
     index = np.full(stimulus.chip.geometry.chips, -1, dtype=np.int32)
     index[list(chips)] = np.arange(len(chips))
-    target, mask = index[events["chip"]], events["core_mask"].astype(np.int32)
-    elsewhere, nowhere = np.flatnonzero(target < 0), np.flatnonzero(mask == 0)
-    if elsewhere.size:
-        where, used = f"stimulus event {elsewhere[0]}", f"chip {events['chip'][elsewhere[0]]}"
-        raise StimulusProblem("targets a chip that is not emulated", where=where, used=used, limit=f"chips {chips}")
-    if nowhere.size:
-        where, fix = f"stimulus event {nowhere[0]}", "Set the core mask."
-        raise StimulusProblem("reaches no core", where=where, used="core mask 0", fix=fix)
-    step = stimulus.ticks // ticks_per_step
-    if step.size and step[-1] >= n_steps:
-        last_us, where = float(stimulus.times_us[-1]), f"stimulus event {step.size - 1}"
-        what, fix = "stimulus goes on after the run (us)", "Run longer."
-        raise StimulusProblem(what, where=where, used=last_us, limit=n_steps * dt_us, fix=fix)
+    stimulus.check_run(chips, n_steps * dt_us, "emulated")
+    target, mask, step = index[events["chip"]], events["core_mask"].astype(np.int32), stimulus.ticks // ticks_per_step
     return InputEvents(step.astype(np.int32), target, mask, events["tag"].astype(np.int32))

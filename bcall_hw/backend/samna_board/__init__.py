@@ -1,1 +1,1 @@
-"""The only place that names samna. In this version it can tell which samna is installed; driving a board comes later."""
+"""The only place that drives samna: in a process of its own (`worker`), on a real board or on a virtual one (`virtual`)."""

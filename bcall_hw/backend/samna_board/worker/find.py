@@ -7,10 +7,9 @@ hang or fail for minutes. The real binary is told from it by its compiled extens
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -18,22 +17,28 @@ class SamnaInstallation:
     """What was found.
 
     Attributes:
-        kind: absent, loader (downloads the real one on import) or binary.
+        kind: "absent", "loader" (downloads the real one on import) or "binary".
         version: as the package tells it.
         advice: what to do.
     """
 
-    kind: Literal["absent", "loader", "binary"]
+    kind: str
     version: str | None
     advice: str
 
 
+#: How to get a samna that drives a DYNAP-SE1.
+HOW_TO_GET = (
+    "Install samna 0.7.1.0 under CPython 3.10 (pip install samna==0.7.1.0), beside bcall-hw or in an environment of its own "
+    "whose interpreter BCALL_SAMNA_PYTHON names."
+)
+
+
 def find_samna() -> SamnaInstallation:
     """Look for samna without importing it."""
-    spec = find_spec("samna")
+    spec = PathFinder.find_spec("samna")  # looks at the disk alone, whatever stands in sys.modules
     if spec is None or not spec.submodule_search_locations:
-        advice = "Not needed: this version drives no board. Only the contract tests use it: samna 0.7.1.0 under CPython 3.10."
-        return SamnaInstallation("absent", None, advice)
+        return SamnaInstallation("absent", None, f"Needed for a real or virtual board only. {HOW_TO_GET}")
     try:
         found = version("samna")
     except PackageNotFoundError:
@@ -42,6 +47,5 @@ def find_samna() -> SamnaInstallation:
     compiled = any(path.suffix in (".so", ".pyd", ".dylib") for folder in folders for path in folder.rglob("*"))
     if compiled:
         return SamnaInstallation("binary", found, "")
-    return SamnaInstallation(
-        "loader", found, "This is the loader: importing it downloads the real one and may hang. Nothing here imports it."
-    )
+    advice = f"This is the loader: importing it downloads the real one and may hang. Nothing here imports it. {HOW_TO_GET}"
+    return SamnaInstallation("loader", found, advice)

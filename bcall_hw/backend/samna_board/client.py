@@ -1,0 +1,221 @@
+"""The parent's end of the worker process: start, requests with a time limit, and an end whatever samna does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bcall_hw import errors
+from bcall_hw.backend.samna_board.worker import frames
+from bcall_hw.errors import (
+    BackendProblem,
+    BackendUnavailable,
+    BcallError,
+    BoardBusy,
+    BoardClosed,
+    BoardLost,
+    WorkerDied,
+    WorkerHangs,
+)
+
+#: Names the interpreter that has samna, where it is not the one that runs.
+PYTHON_VARIABLE = "BCALL_SAMNA_PYTHON"
+
+# The worker is found by path, not by import: its interpreter need not have this package.
+_START = """
+import importlib.util, sys
+sys.path[:] = [folder for folder in sys.path if folder]
+folder = sys.argv[1]
+find = importlib.util.spec_from_file_location
+spec = find("bcall_samna_worker", folder + "/__init__.py", submodule_search_locations=[folder])
+sys.modules["bcall_samna_worker"] = package = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(package)
+from bcall_samna_worker.main import main
+main(int(sys.argv[2]))
+"""
+_FOLDER = Path(__file__).with_name("worker")
+_CLOSING_S = 5.0
+_LINES = 40
+_LOST = "USB transfer failed"
+_DROPPED = "Dropped EventPacket"
+_BUSY = "in use"
+
+
+def samna_python() -> str:
+    """The interpreter for the worker: `BCALL_SAMNA_PYTHON`, else the one that runs."""
+    return os.environ.get(PYTHON_VARIABLE) or sys.executable
+
+
+class Client:
+    """A running worker.
+
+    Args:
+        python: interpreter that has samna.
+        environment: what is added to the environment of the process.
+
+    Attributes:
+        dropped: how often libcaer told that it dropped spikes.
+        state: "running", "closed" (the worker let the board go) or "unknown" (it was ended by force).
+
+    Raises:
+        BackendUnavailable: the interpreter cannot be started.
+    """
+
+    def __init__(self, python: str | None = None, environment: Mapping[str, str] | None = None) -> None:
+        self.python = python or samna_python()
+        self.dropped, self.state = 0, "running"
+        self._lost_line = ""
+        self._lines: deque[str] = deque(maxlen=_LINES)
+        self._lock = threading.Lock()
+        ours, theirs = socket.socketpair()
+        command = [self.python, "-c", _START, str(_FOLDER), str(theirs.fileno())]
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,  # Ctrl-C is for this process, which then closes the board
+                env={**os.environ, **(environment or {})},
+                text=True,
+                errors="replace",
+            )
+        except OSError as problem:
+            ours.close()
+            fix = f"{PYTHON_VARIABLE} names the interpreter that has samna."
+            raise BackendUnavailable("cannot be started", where=self.python, used=problem.strerror, fix=fix) from None
+        finally:
+            theirs.close()
+        self._socket = ours
+        self._reader = threading.Thread(target=self._read_lines, daemon=True)
+        self._reader.start()
+
+    @property
+    def process_id(self) -> int:
+        """The worker's process."""
+        return self._process.pid
+
+    def _read_lines(self) -> None:
+        for line in self._process.stderr or ():
+            text = line.strip()
+            if _DROPPED in text:
+                self.dropped += 1
+            elif _LOST in text:
+                self._lost_line = text
+            if text:
+                self._lines.append(text)
+
+    def request(self, do: str, doing: str, seconds: float, body: bytes = b"", **head: Any) -> tuple[dict[str, Any], bytes]:
+        """Ask the worker for something and wait for the answer.
+
+        Args:
+            do: the request, as in `worker/main.py`.
+            doing: the same for people: "opening board X".
+            seconds: time limit.
+
+        Raises:
+            WorkerDied, WorkerHangs: it ended, or did not answer in time; it is gone then.
+            BoardLost: the board did not take what was sent.
+            BoardClosed: the worker is gone already.
+            NoSuchBoard, PortInUse, BackendProblem: as the worker says.
+        """
+        if self.state != "running":
+            raise self.gone()
+        if not self._lock.acquire(blocking=False):
+            raise BackendProblem("is busy with another request", where="samna", fix="Use one board from one thread at a time.")
+        try:
+            self._socket.settimeout(seconds)
+            frames.send(self._socket, {"do": do, "seconds": seconds, **head}, body)
+            answer = frames.receive(self._socket)
+        except TimeoutError:
+            self._kill()
+            fix = "The board's registers are unknown: unplug it and plug it in, and open it again."
+            raise WorkerHangs(
+                f"samna did not answer while {doing} and was ended", where=self.python, used=f"{seconds:g} s", fix=fix
+            ) from None
+        except OSError:
+            answer = None
+        finally:
+            self._lock.release()
+        if answer is None:
+            raise self._died(doing)
+        if self._lost_line:
+            line, self._lost_line = self._lost_line, ""
+            self._kill()
+            fix = "Is it plugged in? Its registers are unknown: open it again, the first apply writes all of them."
+            raise BoardLost(f"the board did not take what was sent while {doing}", where="samna", used=line[:200], fix=fix)
+        found, rest = answer
+        if "problem" in found:
+            raise _worker_problem(found, doing)
+        return found, rest
+
+    def gone(self) -> BoardClosed:
+        """The error for a request after the end."""
+        known = "it was closed" if self.state == "closed" else "its registers are unknown"
+        return BoardClosed(f"the board is not open any more; {known}", where="samna", fix="Open it again.")
+
+    def _died(self, doing: str) -> BcallError:
+        code = self._ended()
+        self.state = "unknown"
+        self._reader.join(1.0)
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        said = [line for line in self._lines if not line.startswith("File ")]
+        last = "; ".join(said[-2:])[-300:] or "nothing"
+        if any(_BUSY in line for line in self._lines):
+            fix = "Close the other program; only one can hold a board."
+            return BoardBusy("the board is in use by another program", where="samna", used=last, fix=fix)
+        fix = "The board's registers are unknown: open it again, the first apply writes all of them."
+        return WorkerDied(f"samna ended ({how}) while {doing}", where=self.python, used=last, fix=fix)
+
+    def _ended(self) -> int:
+        try:
+            return self._process.wait(_CLOSING_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+    def _kill(self) -> None:
+        self.state = "unknown"
+        self._process.kill()
+        self._process.wait()
+        self._socket.close()
+
+    def close(self) -> str:
+        """End the worker: it lets the board go first, and is killed where it does not. Returns the state."""
+        if self.state == "running":
+            self.state = "closed"
+            try:
+                self._socket.settimeout(_CLOSING_S)
+                frames.send(self._socket, {"do": "quit", "seconds": _CLOSING_S})
+                self._socket.shutdown(socket.SHUT_RD)  # an answer that is on its way goes nowhere
+            except OSError:
+                self.state = "unknown"
+            try:
+                if self._process.wait(_CLOSING_S) != 0:
+                    self.state = "unknown"
+            except subprocess.TimeoutExpired:
+                self._kill()
+        self._process.poll()
+        self._socket.close()
+        return self.state
+
+
+def _worker_problem(found: dict[str, Any], doing: str) -> BackendProblem | BackendUnavailable:
+    kind, text = found["problem"], found["text"]
+    if kind == "NoSuchBoard":
+        used, fix = (f"there: {text}" if text else "no board at all"), "Plug it in, or see `bcall-hw boards`."
+        return errors.NoSuchBoard("no such board", where="samna", used=used, fix=fix)
+    if kind == "PortInUse":
+        return errors.PortInUse(
+            "samna's network ports are in use", where="samna", used=text[:200], fix="Leave the ports to chance."
+        )
+    return BackendProblem(f"samna failed while {doing}", where="samna", used=text[:300])

@@ -1,0 +1,116 @@
+"""From the time stamps that a board sends to spikes of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bcall_hw.arrays import IntArray
+from bcall_hw.chip_model import ChipModel
+from bcall_hw.errors import TimestampsBroken
+from bcall_hw.recording import SPIKE_DTYPE
+
+#: A spike may carry a stamp so much later than the host's clock says (us): clocks differ.
+_SLACK_US = 50_000
+#: Part of a round of time stamps by which they may run ahead of the host.
+_AHEAD = 0.25
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """Spikes as they came.
+
+    Attributes:
+        stamps: int32 time stamps as the board sends them.
+        chip, core, neuron: of each spike.
+        readings: (spikes, us that the run had lasted by the host's clock) of each reading, in order.
+    """
+
+    stamps: npt.NDArray[np.int32]
+    chip: npt.NDArray[np.uint16]
+    core: npt.NDArray[np.uint16]
+    neuron: npt.NDArray[np.uint16]
+    readings: list[tuple[int, int]]
+
+    @classmethod
+    def unpack(cls, body: bytes, readings: list[tuple[int, int]]) -> Read:
+        """From the worker's answer."""
+        n = sum(count for count, _ in readings)
+        stamps = np.frombuffer(body, dtype="<i4", count=n)
+        rest = np.frombuffer(body, dtype="<u2", offset=4 * n).reshape(3, n)
+        return cls(stamps, rest[0], rest[1], rest[2], readings)
+
+    @property
+    def host_us(self) -> IntArray:
+        """For each spike, us that the run had lasted by the host's clock when it was read."""
+        counts = [count for count, _ in self.readings]
+        return np.repeat(np.array([at for _, at in self.readings], dtype=np.int64), counts)
+
+
+@dataclass(frozen=True, eq=False)
+class Sorted:
+    """Spikes of a run, and how many are not part of it.
+
+    Attributes:
+        spikes: `SPIKE_DTYPE`, times in us since the reset of the time stamps, in (0, duration]; sorted.
+        late: spikes after the end of the run.
+        stale: spikes from before the reset.
+        bounced: spikes that followed one of the same neuron too soon.
+    """
+
+    spikes: npt.NDArray[np.void]
+    late: int
+    stale: int
+    bounced: int
+
+
+def unwrapped_us(read: Read, chip: ChipModel) -> IntArray:
+    """Time of each spike since the reset of the time stamps (us).
+
+    A stamp begins anew after `timestamps.max_us`; which round it belongs to is told by the host's clock at the time of its
+    reading, whatever time lies between two spikes.
+    """
+    period = chip.timestamps.max_us + 1
+    stamps = read.stamps.astype(np.int64)
+    rounds = np.maximum(0, np.floor((read.host_us // chip.timestamps.unit_us - stamps) / period + _AHEAD)).astype(np.int64)
+    return np.asarray((stamps + rounds * period) * chip.timestamps.unit_us, dtype=np.int64)
+
+
+def spikes_of_run(read: Read, chip: ChipModel, duration_us: int, debounce_us: int) -> Sorted:
+    """Sort what was read into the run.
+
+    Raises:
+        TimestampsBroken: no stamp lies within the run although there are spikes: the reset did not reach the board.
+    """
+    times = unwrapped_us(read, chip)
+    stale = times > read.host_us + _SLACK_US
+    late = ~stale & (times > duration_us)
+    if times.size and not np.any(times <= duration_us):
+        used, fix = f"first stamp {int(times[0])} us", "Open the board again; its clock did not follow the reset."
+        raise TimestampsBroken(
+            "time stamps do not belong to the run", where="samna", used=used, limit=f"{duration_us} us", fix=fix
+        )
+    kept = np.flatnonzero(~stale & ~late)
+    spikes = np.zeros(kept.size, dtype=SPIKE_DTYPE)
+    spikes["time_us"] = times[kept]
+    for name in ("chip", "core", "neuron"):
+        spikes[name] = getattr(read, name)[kept]
+    spikes = spikes[np.lexsort((spikes["neuron"], spikes["core"], spikes["chip"], spikes["time_us"]))]
+    debounced = without_bounces(spikes, debounce_us)
+    return Sorted(debounced, int(late.sum()), int(stale.sum()), len(spikes) - len(debounced))
+
+
+def without_bounces(spikes: npt.NDArray[np.void], debounce_us: int) -> npt.NDArray[np.void]:
+    """Spikes without those that follow a kept one of the same neuron by less than `debounce_us`."""
+    if debounce_us <= 0 or not len(spikes):
+        return spikes
+    last: dict[tuple[int, int, int], int] = {}
+    kept = []
+    for index, (time_us, *neuron) in enumerate(spikes.tolist()):
+        key = (neuron[0], neuron[1], neuron[2])
+        if time_us - last.get(key, -debounce_us) >= debounce_us:
+            last[key] = time_us
+            kept.append(index)
+    return spikes[kept]

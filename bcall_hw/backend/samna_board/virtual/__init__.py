@@ -1,0 +1,1 @@
+"""The virtual board: the emulator behind libcaer's device calls, so that the real samna opens a board with no hardware."""
