@@ -139,7 +139,9 @@ BAD = {
     "chips": (["map", "net.json", "--chips", "0,x"], "--chips"),
     "chip beyond the board": (["map", "net.json", "--chips", "7"], "chip ids"),
     "config is text": (["deploy", "fake.h5"], "fake.h5"),
-    "no such backend": (["deploy", "net.json", "--backend", "samna:auto"], "samna:auto"),
+    "no such backend": (["deploy", "net.json", "--backend", "oscilloscope:1"], "oscilloscope:1"),
+    "no samna, or no board": (["deploy", "net.json", "--backend", "samna:auto"], "samna"),
+    "which board": (["deploy", "net.json", "--backend", "samna:"], "which board"),
     "no such config": (["deploy", "nowhere.h5"], "nowhere.h5"),
     "duration": (["emulate", "net.json", "--stimulus", "s.csv", "--duration-s", "-1"], "duration"),
     "csv": (["emulate", "net.json", "--stimulus", "bad.csv", "--duration-s", "1"], "line 3"),
@@ -191,15 +193,15 @@ def test_doctor_tells_what_is_there(run: Run) -> None:
 
 
 def test_doctor_works_without_optional_packages_and_names_missing_ones(tmp_path: Path) -> None:
-    """Optional packages and samna are hidden; a needed one that is missing is named, with what to do."""
+    """An optional package is hidden, and the interpreter that should have samna is none; a needed package is named."""
     script = (
-        "import importlib.metadata as m, importlib.util as u, sys\n"
-        "real_version, real_spec = m.version, u.find_spec\n"
+        "import importlib.metadata as m, os, sys\n"
+        "real_version = m.version\n"
         "def version(name):\n"
         "    if name in ('numba', 'scikit-learn'): raise m.PackageNotFoundError(name)\n"
         "    return real_version(name)\n"
         "m.version = version\n"
-        "u.find_spec = lambda name, *a: None if name in ('samna', 'sklearn') else real_spec(name, *a)\n"
+        "os.environ['BCALL_SAMNA_PYTHON'] = '/nowhere/python'\n"
         "sys.argv = ['bcall-hw', 'doctor', '--json']\n"
         "from bcall_hw.cli import main\n"
         "main()\n"
@@ -209,6 +211,7 @@ def test_doctor_works_without_optional_packages_and_names_missing_ones(tmp_path:
     found = only_json(done)
     assert found["problems"] == [{"what": "numba is not installed", "fix": "pip install numba"}]
     assert found["samna"]["kind"] == "absent"
+    assert "/nowhere/python" in found["samna"]["advice"]
     assert found["optional"]["scikit-learn"]["version"] is None
 
 

@@ -166,7 +166,7 @@ class Client:
     def _died(self, doing: str) -> BcallError:
         code = self._ended()
         self.state = "unknown"
-        self._reader.join(1.0)
+        self._release()
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         said = [line for line in self._lines if not line.startswith("File ")]
         last = "; ".join(said[-2:])[-300:] or "nothing"
@@ -187,7 +187,13 @@ class Client:
         self.state = "unknown"
         self._process.kill()
         self._process.wait()
+        self._release()
+
+    def _release(self) -> None:
         self._socket.close()
+        self._reader.join(1.0)
+        if self._process.stderr is not None:
+            self._process.stderr.close()
 
     def close(self) -> str:
         """End the worker: it lets the board go first, and is killed where it does not. Returns the state."""
@@ -204,8 +210,7 @@ class Client:
                     self.state = "unknown"
             except subprocess.TimeoutExpired:
                 self._kill()
-        self._process.poll()
-        self._socket.close()
+            self._release()
         return self.state
 
 
