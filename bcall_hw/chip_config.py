@@ -274,6 +274,12 @@ class ChipConfig:
                 raise ValueError(str(problem)) from None
 
 
+def words_by_kind(words: Words) -> dict[str, int]:
+    """How many words of each kind."""
+    counts = np.bincount(words["kind"], minlength=len(KINDS))
+    return {kind: int(count) for kind, count in zip(KINDS, counts, strict=True)}
+
+
 def _write(array: npt.NDArray[Any], kind: str, chip: ChipModel, chip_index: IntArray, fields: dict[str, IntArray]) -> None:
     of_neuron = chip.cam.entries if kind == "cam" else chip.sram.entries
     tops = {"core": chip.geometry.cores, "neuron": chip.geometry.neurons, "entry": of_neuron}

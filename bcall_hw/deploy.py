@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
-import numpy as np
-
 from bcall_hw.backend import Backend
-from bcall_hw.chip_config import KINDS, ChipConfig
+from bcall_hw.chip_config import KINDS, ChipConfig, words_by_kind
 from bcall_hw.chip_warnings import link_warnings
 from bcall_hw.errors import BackendProblem
 
@@ -16,11 +15,12 @@ def deploy(config: ChipConfig, backend: Backend) -> dict[str, Any]:
     """Apply a configuration, read it back and compare word by word.
 
     Returns:
-        Words written, words of each kind in the image, and hashes, as plain values.
+        Words written and words of the whole image, of each kind, and hashes, as plain values.
 
     Raises:
         BackendProblem: the read-back differs; names how many words.
     """
+    announced = backend.preview(config)
     written = backend.apply(config)
     differing = backend.read_back().diff(config)
     if len(differing):
@@ -30,14 +30,14 @@ def deploy(config: ChipConfig, backend: Backend) -> dict[str, Any]:
         raise BackendProblem(
             "read-back differs from what was written", where=backend.name, used=f"{len(differing)} words", fix=first
         )
-    words = config.words()
-    counts = np.bincount(words["kind"], minlength=len(KINDS))
     return {
         "backend": backend.name,
         "chip": config.chip.name,
         "chips": list(config.chips),
         "words_written": written,
-        "words": {kind: int(count) for kind, count in zip(KINDS, counts, strict=True)},
+        "written": words_by_kind(announced),
+        "written_sha256": hashlib.sha256(announced.tobytes()).hexdigest(),
+        "words": words_by_kind(config.words()),
         "config_sha256": config.sha256,
         "cam_sha256": config.cam_sha256,
         "read_back_equal": True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from bcall_hw.chip_config import ChipConfig
+from bcall_hw.chip_config import ChipConfig, Words
 from bcall_hw.errors import BackendUnavailable
 from bcall_hw.recording import SpikeRecording
 from bcall_hw.stimulus import Stimulus
@@ -26,6 +26,10 @@ class Backend(Protocol):
     @property
     def warnings(self) -> list[str]:
         """What is worth knowing of the registers that were applied last."""
+        ...
+
+    def preview(self, config: ChipConfig) -> Words:
+        """The words that `apply` would write now, in order; nothing is written."""
         ...
 
     def apply(self, config: ChipConfig) -> int:

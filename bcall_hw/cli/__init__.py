@@ -15,19 +15,15 @@ from rich.markup import escape
 from bcall_hw import __version__
 from bcall_hw.backend.emulator.words import DEFAULT_STEP_US
 from bcall_hw.chip_model import DEFAULT_CHIP
-from bcall_hw.cli import boards, emulate, figures, nir, read_back, show
+from bcall_hw.cli import boards, deploy, emulate, figures, nir, read_back, show
 from bcall_hw.cli import map as map_module
-from bcall_hw.cli.inputs import board_profile, open_board, source_of
+from bcall_hw.cli.inputs import board_profile, open_board
 from bcall_hw.cli.shared import (
     AsJson,
     Chip,
     DataOption,
     Implementation,
-    MaybeCalibration,
-    MaybeChips,
-    MaybeFanIn,
     MaybeMismatch,
-    MaybeSeed,
     Mismatch,
     Profile,
     Resume,
@@ -168,36 +164,6 @@ def learn(
 
 
 @app.command()
-def deploy(
-    source: Annotated[Path, typer.Argument(help="Registers (.h5), or a network (.json, .toml) to map first.")],
-    backend: Annotated[str, typer.Option(help="Address of the backend.")] = "emulator",
-    chip: Chip = DEFAULT_CHIP,
-    chips: MaybeChips = None,
-    fan_in: MaybeFanIn = None,
-    calibration: MaybeCalibration = None,
-    profile: Profile = None,
-    seed: MaybeSeed = None,
-    mismatch_cv: MaybeMismatch = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write a configuration to a backend and prove by read-back that it arrived."""
-    from bcall_hw.deploy import deploy as write
-
-    board = board_profile(profile, seed, mismatch_cv)
-    config, _ = source_of(source, chip, chips, fan_in, calibration, board)
-    opened = open_board(backend, config, board, "numba", DEFAULT_STEP_US)
-    try:
-        result = write(config, opened)
-    finally:
-        opened.close()
-    if as_json:
-        print(json.dumps(result))
-        return
-    words = {f"{kind} words": count for kind, count in result.pop("words").items()}
-    show.figures("deployed", result | words)
-
-
-@app.command()
 def doctor(as_json: AsJson = False) -> None:
     """What is installed, what is missing, and what to do."""
     from bcall_hw.doctor import examine
@@ -213,6 +179,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 app.command("map")(map_module.map_command)
 app.command("read-back")(read_back.read_back)
+app.command("deploy")(deploy.deploy)
 app.command("boards")(boards.boards)
 app.add_typer(boards.virtual_board, name="virtual-board")
 app.command("emulate")(emulate.emulate)

@@ -48,16 +48,14 @@ def emulate_boards(
     Returns:
         The recordings, and their figures as plain values: of one board beside the rest, of several under `boards`.
     """
-    played = Stimulus(config.chip) if path is None else _stimulus(config, mapped, path, isi_base)
-    if rates_hz:
-        played = _with_poisson(played, mapped, rates_hz)
+    played = played_stimulus(config, mapped, path, rates_hz, isi_base)
 
     def job(profile: BoardProfile) -> Callable[[StepReport], tuple[SpikeRecording, dict[str, Any]]]:
         def run(alive: StepReport) -> tuple[SpikeRecording, dict[str, Any]]:
             board = Emulator(config.chip, config.chips, profile, **options)
             board.apply(config)
             recording = board.run(played, duration_s, steps if len(profiles) == 1 else alive)
-            found = _figures_of(recording, mapped) | {"state_sha256": board.state_sha256()}
+            found = figures_of(recording, mapped) | {"state_sha256": board.state_sha256()}
             warnings = board.warnings + _defect_warnings(profile, config, mapped) + stimulus_warnings(config, played, profile)
             return recording, found | {"warnings": warnings, "board": board.describe()}
 
@@ -81,6 +79,14 @@ def emulate_boards(
     return recordings, result | {"warnings": warnings, "boards": [one for _, one in found]}
 
 
+def played_stimulus(
+    config: ChipConfig, mapped: MappedNetwork | None, path: Path | None, rates_hz: Mapping[str, float], isi_base: int | None
+) -> Stimulus:
+    """What a stimulus file and rates of Poisson inputs come to; see `emulate_boards`."""
+    played = Stimulus(config.chip) if path is None else _stimulus(config, mapped, path, isi_base)
+    return _with_poisson(played, mapped, rates_hz) if rates_hz else played
+
+
 def _defect_warnings(profile: BoardProfile, config: ChipConfig, mapped: MappedNetwork | None) -> list[str]:
     """Defects that this run cannot show: on chips that are not emulated, or on neurons that no population uses."""
     places = [tuple(at[:3]) for at in (*profile.dead_neurons, *profile.dead_cam, *profile.stuck_tag_bits)]
@@ -97,7 +103,8 @@ def _defect_warnings(profile: BoardProfile, config: ChipConfig, mapped: MappedNe
     return found
 
 
-def _figures_of(recording: SpikeRecording, mapped: MappedNetwork | None) -> dict[str, Any]:
+def figures_of(recording: SpikeRecording, mapped: MappedNetwork | None) -> dict[str, Any]:
+    """Spikes, hash, and rates by population where the network is known, as plain values."""
     result: dict[str, Any] = {
         "seed": recording.seed, "spikes": len(recording),
         "neurons_that_fired": len(np.unique(recording.spikes[["chip", "core", "neuron"]])),

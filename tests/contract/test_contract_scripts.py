@@ -1,7 +1,7 @@
 """Scripts in the style of the vendor's tutorials, which know nothing of this package, run unchanged on the virtual board.
 
-Their figures are compared with the emulator backend, given the registers that the log tells in human terms, and the stimulus that
-the script says it plays.
+Their figures are compared with the emulator backend, given the registers that the log tells in human terms, and the stimulus
+that the script says it plays.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from bcall_hw.backend.emulator import words
 from bcall_hw.backend.emulator.engine import Engine, StateLimits, StepReport, checked_state
 from bcall_hw.backend.emulator.machine import Probe
 from bcall_hw.backend.emulator.profile import BoardProfile
-from bcall_hw.chip_config import ChipConfig
+from bcall_hw.chip_config import ChipConfig, Words
 from bcall_hw.chip_model import DEFAULT_CHIP, ChipModel, load_chip
 from bcall_hw.errors import BackendProblem, InvalidValue
 from bcall_hw.recording import SPIKE_DTYPE, SpikeRecording
@@ -85,12 +85,11 @@ class Emulator:
         """Destinations whose spikes are lost, and neurons whose leak is held at the largest current."""
         return self._engine.warnings if self._applied else []
 
-    def apply(self, config: ChipConfig) -> int:
-        """Bring the registers to `config`; state (membranes, currents) goes on. Returns the number of words written.
+    def preview(self, config: ChipConfig) -> Words:
+        """The words that differ from the registers.
 
         Raises:
             InvalidValue: the configuration is for other chips.
-            BackendProblem, EmulatorOverflow: a bias that cannot be emulated; nothing is changed then.
         """
         if not isinstance(config, ChipConfig):
             used, fix = type(config).__name__, "Of a mapped network it is `mapped.config`."
@@ -98,7 +97,16 @@ class Emulator:
         if config.chip != self._chip:
             used, limit, fix = config.chip.name, self._chip.name, "Open the emulator with the configuration's chip."
             raise InvalidValue("configuration is for another chip model", where="emulator", used=used, limit=limit, fix=fix)
-        written = self._config.diff(config)
+        return self._config.diff(config)
+
+    def apply(self, config: ChipConfig) -> int:
+        """Bring the registers to `config`; state (membranes, currents) goes on. Returns the number of words written.
+
+        Raises:
+            InvalidValue: the configuration is for other chips.
+            BackendProblem, EmulatorOverflow: a bias that cannot be emulated; nothing is changed then.
+        """
+        written = self.preview(config)
         self._engine.apply(config)
         self._config, self._applied = config, True
         return len(written)

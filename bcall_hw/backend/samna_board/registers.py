@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bcall_hw.arrays import BoolArray, IntArray
-from bcall_hw.chip_config import CAM_DTYPE, KINDS, ChipConfig, Registers, Words
+from bcall_hw.arrays import BoolArray
+from bcall_hw.chip_config import CAM_DTYPE, ChipConfig, Registers, Words
 from bcall_hw.chip_model import ChipModel
 from bcall_hw.errors import FieldOverflow, NetworkDoesNotFit
 
@@ -187,9 +187,3 @@ def read_copy(body: bytes, known: Known) -> ChipConfig:
     biases = np.zeros(config.biases.shape, dtype=config.biases.dtype)
     biases["coarse"], biases["fine"], biases["high"] = codes[..., 0], codes[..., 1], 1
     return config.with_registers(cam=cam, sram=sram, biases=biases)
-
-
-def kinds(words: Words) -> dict[str, int]:
-    """How many words of each kind."""
-    counts: IntArray = np.bincount(words["kind"], minlength=len(KINDS))
-    return {kind: int(count) for kind, count in zip(KINDS, counts, strict=True)}

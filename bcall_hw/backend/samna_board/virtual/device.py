@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bcall_hw.arrays import BoolArray, IntArray
+from bcall_hw.backend.samna_board.virtual.classify import classified
 from bcall_hw.backend.samna_board.virtual.generator import Generator
 from bcall_hw.backend.samna_board.virtual.link import Message, What, WordArray
-from bcall_hw.backend.samna_board.virtual.words_log import classified, word_lines
 from bcall_hw.chip_config import KINDS, WORD_DTYPE, ChipConfig, Words
 from bcall_hw.chip_model import ChipModel
+from bcall_hw.word_lines import word_lines
 
 Log = Callable[[str], None]
 

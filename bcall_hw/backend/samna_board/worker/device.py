@@ -107,8 +107,8 @@ class Device:
     def copy(self) -> bytes:
         """Samna's own copy, read anew.
 
-        Neuron by neuron all CAM rows (source core, source neuron, type) and SRAM rows (virtual core, sy, dy, sx, dx, core mask);
-        then core by core all biases (coarse, fine).
+        Neuron by neuron all CAM rows (source core, source neuron, type) and SRAM rows (virtual core, sy, dy, sx, dx, core
+        mask); then core by core all biases (coarse, fine).
         """
         root = self._model.get_configuration()
         found = array("H")
