@@ -132,7 +132,8 @@ def _summary(server: VirtualBoardServer, wall_s: float) -> dict[str, Any]:
     resting = {f"chip {chip} core {core}": why for (chip, core), why in board.written_but_resting().items()}
     return {
         "opened": server.was_opened, "clock": server.clock, "board_s": board.time_us * 1e-6, "wall_s": wall_s,
-        "words": words_by_kind(board.device.received), "unknown_words": board.device.unknown_words, "spikes": server.spikes_in_all,
+        "words": words_by_kind(board.device.received), "unknown_words": board.device.unknown_words,
+        "spikes": server.spikes_in_all,
         "emulated_chips": list(board.emulated_chips), "resting": resting, "behind_s": server.lost_us * 1e-6,
         "problem": None if server.problem is None else str(server.problem), "board": board.describe(),
     }  # fmt: skip

@@ -83,7 +83,7 @@ def doctor(found: Mapping[str, Any]) -> None:
     for name, seen in found["needed"].items():
         table.add_row(name, seen or "[red]missing[/]", "" if seen else f"pip install {name}")
     for name, item in found["optional"].items():
-        table.add_row(name, item["version"] or "not installed (optional)", "" if item["version"] else item["use"])
+        table.add_row(name, item["version"] or "not installed (optional)", "" if item["version"] else escape(item["use"]))
     samna = found["samna"]
     table.add_row("samna", f"{samna['kind']} {samna['version'] or ''}", samna["advice"])
     lacking = found["virtual_board"]["missing"]

@@ -53,6 +53,10 @@ class SamnaBoard:
         environment: added to the worker's environment.
         virtual: the server of a virtual board of its own, which is closed with this.
 
+    Attributes:
+        left_out: spikes that the last run left out: those from before its time stamps were reset, those from after its end, and
+            those that the de-bounce took.
+
     Raises:
         BackendUnavailable: no samna, only the loader, or the interpreter cannot be started.
         NoSuchBoard, BoardBusy, PortInUse, WorkerDied, WorkerHangs: see `errors`.
@@ -76,6 +80,7 @@ class SamnaBoard:
         self._debounce_us, self._quiet_s, self._most, self._on_loss = debounce_us, quiet_s, max_spikes, on_loss
         self._virtual, self._notes = virtual, list[str]()
         self._poisson_was_on = False
+        self.left_out: dict[str, int] = {}
         self._chips: tuple[int, ...] = ()
         with contextlib.ExitStack() as opening:
             self._client = Client(python, environment)
@@ -228,7 +233,11 @@ class SamnaBoard:
                 "more spikes than a run may hold", where=self.name, used=len(read.stamps), limit=self._most, fix=fix
             )
         found = spikes_of_run(read, self._chip, duration_us, self._debounce_us)
-        self._notes = _notes_of_run(found.late, found.stale + answer["stale"], found.bounced, found.spikes["chip"], self._chips)
+        self.left_out = {"before": found.stale + answer["stale"], "after": found.late, "bounced": found.bounced}
+        foreign = int(np.sum(~np.isin(found.spikes["chip"], self._chips)))
+        self._notes = (
+            [f"{foreign} spikes came from chips other than {self._chips}, which are not configured"] if foreign else []
+        )
         missing = self._virtual.spikes_sent - sent - len(read.stamps) if self._virtual else 0
         self._tell_loss(self._client.dropped - dropped, missing)
         return SpikeRecording(found.spikes, duration_us, self.name, self._virtual.board.profile.seed if self._virtual else None)
@@ -373,17 +382,6 @@ def _microseconds(duration_s: float) -> int:
     if us < 1 or abs(duration_s * 1e6 - us) > 1e-3:
         raise InvalidValue("impossible duration (s)", where="samna run", used=str(duration_s)[:40], limit="a multiple of 1 us")
     return us
-
-
-def _notes_of_run(late: int, stale: int, bounced: int, chips: np.ndarray[Any, Any], configured: tuple[int, ...]) -> list[str]:
-    foreign = int(np.sum(~np.isin(chips, configured)))
-    told = (
-        (late, "came after the end of the run and are left out"),
-        (stale, "had waited from before the run and are left out"),
-        (bounced, "followed one of the same neuron too soon and are left out (de-bounce)"),
-        (foreign, f"came from chips other than {configured}, which are not configured"),
-    )
-    return [f"{count} spikes {what}" for count, what in told if count]
 
 
 def _let_go(client: Client, lock: BoardLock, virtual: VirtualBoardServer | None) -> None:
