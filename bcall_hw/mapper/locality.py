@@ -75,6 +75,21 @@ class Traffic:
         """What each source pays for each chip it reaches, shape (sources, chips)."""
         return np.concatenate([self.no_cost_of_place, self.link_cost[self.board.chip_index[core_of]]])
 
+    def arrivals(self, core_of: IntArray) -> BoolArray:
+        """Cores at which each source's events arrive, shape (sources, cores).
+
+        Those with its targets; for Poisson sources every core of their chip in the model's Poisson core mask: no register narrows
+        it.
+        """
+        cores = self.reach(core_of).cores > 0
+        if self.poisson.size:
+            board = self.board
+            core_number = np.array([core for _, core in board.cores])
+            masked = board.chip.poisson.core_mask >> core_number & 1 == 1
+            same_chip = board.chip_index[:, None] == board.chip_index[None, :]
+            cores[self.poisson] |= (cores[self.poisson].astype(np.int64) @ same_chip > 0) & masked
+        return cores
+
     def cost(self, core_of: IntArray, reach: Reach | None = None) -> int:
         """What a placement costs, see the constants; `reach` saves counting it again."""
         reach = reach or self.reach(core_of)

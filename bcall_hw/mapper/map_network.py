@@ -109,7 +109,7 @@ def _tries(board: Board, synapses: Synapses, calibration: Calibration, present: 
         if placement.core_of.tobytes() in seen:
             return
         seen.append(placement.core_of.tobytes())
-        reach = traffic.reach(placement.core_of).cores > 0
+        reach = traffic.arrivals(placement.core_of)
         problems = full_core_problems(synapses, board, reach) + destination_problems(synapses, placement, board, reach)
         if problems:
             yield problems

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from samna_oracle import HOW_TO_GET, Libcaer, MissingBinary, samna_folder
 
+from bcall_hw.backend.samna_board.virtual.build import stand_in_library
 from bcall_hw.chip_model import ChipModel, load_chip
+from bcall_hw.errors import BackendUnavailable
 
 PROBE = Path(__file__).with_name("samna_probe.py")
 PROBE_SECONDS = 120
@@ -38,6 +40,18 @@ def chip() -> ChipModel:
 @pytest.fixture(scope="session")
 def libcaer(real_samna: Path) -> Libcaer:  # noqa: ARG001 (asked for so that it is there)
     return Libcaer()
+
+
+@pytest.fixture(scope="session")
+def virtual_board(real_samna: Path) -> Path:  # noqa: ARG001
+    """The library of the virtual board. Without a C compiler its tests are skipped, or fail if FORCE_CONTRACT=1."""
+    try:
+        return stand_in_library()
+    except BackendUnavailable as problem:
+        reason = str(problem)
+    if os.environ.get("FORCE_CONTRACT") == "1":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ from bcall_hw.experiments.presets import settings_for
 from bcall_hw.experiments.training import ClassifierRun, map_classifier
 from bcall_hw.stimulus import EVENT_DTYPE, Stimulus
 
-pytestmark = pytest.mark.samna
+pytestmark = [pytest.mark.samna, pytest.mark.usefixtures("virtual_board")]
 
 PROFILE = BoardProfile(seed=7, mismatch_cv=0.2)
 PRESENTATIONS = 50
@@ -197,6 +197,21 @@ def test_entry_as_samnas_copy_holds_it_after_opening_is_written_all_the_same(ope
     biases["high"] = 1
     config = start.with_registers(cam=cam, biases=biases)
     opened.board.apply(config)
+    assert_written(opened, config)
+
+
+def test_sync_writes_everything_again(opened: Opened, chip: ChipModel) -> None:
+    """The board forgets everything behind samna's back; sync brings it back."""
+    config = random_image(chip, (0, 3), 5)
+    opened.board.apply(config)
+    opened.received(len(opened.board.preview(config)))
+    opened.board.read_back()
+    time.sleep(0.5)
+    device, before = opened.device.device, opened.device.device.words_received
+    device.power_on()
+    device.forget_received()
+    written = opened.board.sync()
+    assert written == len(opened.received(before + written))
     assert_written(opened, config)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.samna
+pytestmark = [pytest.mark.samna, pytest.mark.usefixtures("virtual_board")]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SECONDS = 240

@@ -23,7 +23,7 @@ from bcall_hw.chip_model import ChipModel
 from bcall_hw.recording import SpikeRecording
 from bcall_hw.stimulus import EVENT_DTYPE, Stimulus
 
-pytestmark = pytest.mark.samna
+pytestmark = [pytest.mark.samna, pytest.mark.usefixtures("virtual_board")]
 
 SCRIPTS = Path(__file__).with_name("scripts")
 SECONDS = 120

@@ -169,6 +169,18 @@ class SamnaBoard:
             self._notes.append(f"samna {self._samna['version']} is driven by what its documents say; nobody has tried it here")
         return written
 
+    def sync(self) -> int:
+        """Write every register of the chips applied last again, whatever samna's copy says.
+
+        Returns the number of words written. For a board that may not hold what was written: after a brown-out, or where its answers make no sense. All cores are
+        silent meanwhile; neurons start anew from there.
+
+        Raises:
+            BackendProblem: nothing applied yet; see `errors`.
+        """
+        self._applied()
+        return self._send(registers.rewrite(self._known, self._chips))
+
     def _check(self, config: ChipConfig) -> None:
         self._alive()
         if not isinstance(config, ChipConfig):

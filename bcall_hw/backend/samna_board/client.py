@@ -43,6 +43,7 @@ main(int(sys.argv[2]))
 """
 _FOLDER = Path(__file__).with_name("worker")
 _CLOSING_S = 5.0
+_LINES_S = 5.0
 _LINES = 40
 _LOST = "USB transfer failed"
 _DROPPED = "Dropped EventPacket"
@@ -74,7 +75,8 @@ class Client:
         self.dropped, self.state = 0, "running"
         self._lost_line = ""
         self._lines: deque[str] = deque(maxlen=_LINES)
-        self._lock = threading.Lock()
+        self._lock, self._answered = threading.Lock(), threading.Condition()
+        self._asked = self._seen = 0
         ours, theirs = socket.socketpair()
         command = [self.python, "-c", _START, str(_FOLDER), str(theirs.fileno())]
         try:
@@ -107,6 +109,11 @@ class Client:
     def _read_lines(self) -> None:
         for line in self._process.stderr or ():
             text = line.strip()
+            if text.startswith(frames.ANSWERED):
+                with self._answered:
+                    self._seen = int(text.rpartition(" ")[2])
+                    self._answered.notify()
+                continue
             if _DROPPED in text:
                 self.dropped += 1
             elif _LOST in text:
@@ -134,8 +141,12 @@ class Client:
             raise BackendProblem("is busy with another request", where="samna", fix="Use one board from one thread at a time.")
         try:
             self._socket.settimeout(seconds)
-            frames.send(self._socket, {"do": do, "seconds": seconds, **head}, body)
+            self._asked += 1
+            frames.send(self._socket, {"do": do, "seconds": seconds, "number": self._asked, **head}, body)
             answer = frames.receive(self._socket)
+            if answer is not None:
+                with self._answered:
+                    self._answered.wait_for(lambda: self._seen >= self._asked, _LINES_S)
         except TimeoutError:
             self._kill()
             fix = "The board's registers are unknown: unplug it and plug it in, and open it again."
@@ -201,7 +212,7 @@ class Client:
             self.state = "closed"
             try:
                 self._socket.settimeout(_CLOSING_S)
-                frames.send(self._socket, {"do": "quit", "seconds": _CLOSING_S})
+                frames.send(self._socket, {"do": "quit", "seconds": _CLOSING_S, "number": 0})
                 self._socket.shutdown(socket.SHUT_RD)  # an answer that is on its way goes nowhere
             except OSError:
                 self.state = "unknown"

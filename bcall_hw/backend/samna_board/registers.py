@@ -123,6 +123,31 @@ def steps(known: Known, wanted: ChipConfig) -> Iterator[Step]:
         yield _leaks(known.config.tau2, new)
 
 
+def rewrite(known: Known, chips: tuple[int, ...]) -> Iterator[Step]:
+    """Requests that write every register of some chips again, whatever is known: each entry takes a detour by another content.
+
+    The cores of the whole board are silent meanwhile.
+    """
+    yield from silence(known)
+    config = known.config
+    covered = np.zeros(len(config.chips), dtype=np.bool_)
+    covered[list(chips)] = True
+    everything = {name: np.ones(getattr(config, name).shape, dtype=np.bool_) for name in ("cam", "sram", "biases")}
+    for mask in everything.values():
+        mask[~covered] = False
+    cam, sram = config.cam.copy(), config.sram.copy()
+    cam["source_neuron"] ^= 1
+    sram["virtual_core"] ^= 1
+    yield _entries(config.with_registers(cam=cam, sram=sram), everything["cam"], everything["sram"])
+    yield _entries(config, everything["cam"], everything["sram"])
+    not_silent = silenced(known).config.biases != config.biases
+    if not_silent.any():
+        yield _biases(config, not_silent)
+    tau2 = np.zeros(config.tau2.shape, dtype=np.bool_)
+    tau2[covered] = True
+    yield _leaks(tau2, config)
+
+
 def after(known: Known, wanted: ChipConfig) -> Known:
     """What is known after `steps`."""
     config, arrays = known.config, {}

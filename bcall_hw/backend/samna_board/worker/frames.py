@@ -7,6 +7,9 @@ import socket
 import struct
 from typing import Any
 
+#: Begins a line on standard error that comes before each answer; the number of the request follows.
+ANSWERED = "bcall-hw answered"
+
 _LENGTHS = struct.Struct("<QQ")
 _AT_ONCE = 1 << 20
 

@@ -134,6 +134,8 @@ def main(descriptor: int) -> None:
         except Exception as problem:
             answer, found = {"problem": "Exception", "text": f"{type(problem).__name__}: {problem}"}, b""
         faulthandler.cancel_dump_traceback_later()
+        # What libcaer complained of before this line belongs to this answer.
+        os.write(2, f"{frames.ANSWERED} {head['number']}\n".encode())
         try:
             frames.send(parent, answer, found)
         except OSError:
