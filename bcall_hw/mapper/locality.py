@@ -78,8 +78,8 @@ class Traffic:
     def arrivals(self, core_of: IntArray) -> BoolArray:
         """Cores at which each source's events arrive, shape (sources, cores).
 
-        Those with its targets; for Poisson sources every core of their chip in the model's Poisson core mask: no register narrows
-        it.
+        Those with its targets; for Poisson sources every core of their chip in the model's Poisson core mask, which no register
+        narrows.
         """
         cores = self.reach(core_of).cores > 0
         if self.poisson.size:

@@ -172,8 +172,8 @@ class SamnaBoard:
     def sync(self) -> int:
         """Write every register of the chips applied last again, whatever samna's copy says.
 
-        Returns the number of words written. For a board that may not hold what was written: after a brown-out, or where its answers make no sense. All cores are
-        silent meanwhile; neurons start anew from there.
+        For a board that may not hold what was written: after a brown-out, or where its answers make no sense. All cores are
+        silent meanwhile; neurons start anew from there. Returns the number of words written.
 
         Raises:
             BackendProblem: nothing applied yet; see `errors`.
