@@ -120,6 +120,14 @@ class TimestampLimits(Record):
     max_us: Count
 
 
+class BiasCode(Record):
+    """A coarse/fine code of a bias; `high` is the bias generator's range bit."""
+
+    coarse: Code
+    fine: Code
+    high: bool = True
+
+
 Address = tuple[Code, Code]
 
 
@@ -142,6 +150,14 @@ class PoissonAddresses(Record):
     chip: Address
 
 
+class QuietCodes(Record):
+    """Codes of the two leaks that keep a core quiet, all its other biases being zero."""
+
+    source: str
+    leak1: BiasCode
+    leak2: BiasCode
+
+
 class DeviceModel(Record):
     """How the host's device calls address the board's controller: (module, parameter), or a module alone."""
 
@@ -156,6 +172,7 @@ class DeviceModel(Record):
     tau2_set: Code
     tau1_reset: Code
     tau2_reset: Code
+    quiet: QuietCodes
     generator: GeneratorAddresses
     poisson: PoissonAddresses
 
@@ -167,14 +184,6 @@ class SynapseTypeModel(Record):
     name: str
     code: Code
     effect: Literal["excitatory", "gated", "shunting", "subtractive"]
-
-
-class BiasCode(Record):
-    """A coarse/fine code of a bias; `high` is the bias generator's range bit."""
-
-    coarse: Code
-    fine: Code
-    high: bool = True
 
 
 class BiasModel(Record):
@@ -278,6 +287,13 @@ class ChipModel(Record):
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
+
+    @cached_property
+    def quiet_codes(self) -> list[tuple[int, int, int]]:
+        """(coarse, fine, high) of each bias that keep a core quiet, in the model's order."""
+        leaks = {"leak1": self.device.quiet.leak1, "leak2": self.device.quiet.leak2}
+        codes = [leaks.get(bias.role, BiasCode(coarse=0, fine=0)) for bias in self.biases]
+        return [(code.coarse, code.fine, int(code.high)) for code in codes]
 
     def bias_index(self, name_or_role: str) -> int:
         """Position of a bias in the bias arrays, by name or by role.

@@ -111,10 +111,10 @@ def test_opening_silences_every_core_and_leaves_no_register_unknown(opened: Open
     found = last_words(chip, words)
     assert set(words["kind"].tolist()) == {KINDS.index("bias")}
     assert len(found) == cores * len(chip.biases)
+    leaks = {a for role in ("leak1", "leak2") for a in chip.biases[chip.bias_index(role)].addresses}
     codes = chip.words["bias"].unpack(list(found.values()))
-    assert not codes["coarse"].any()
-    assert not codes["fine"].any()
-    assert codes["high"].all()
+    for address, coarse, fine, high in zip(*(codes[n].tolist() for n in ("address", "coarse", "fine", "high")), strict=True):
+        assert (coarse, fine, high) == ((5, 255, 1) if address in leaks else (0, 0, 1))
 
 
 def test_demos_network_word_by_word_and_spike_by_spike(opened: Opened, chip: ChipModel, libcaer: Libcaer) -> None:

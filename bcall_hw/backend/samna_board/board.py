@@ -37,8 +37,8 @@ _ASK_S, _START_S, _OPEN_S, _WRITE_S, _RUN_MORE_S = 20.0, 60.0, 30.0, 60.0, 60.0
 class SamnaBoard:
     """A board that samna drives in a process of its own; a crash or hang there becomes an error here.
 
-    Opening clears the CAM and SRAM of all chips and silences all cores: every bias is written as zero, so that nothing is left
-    to chance. The first `apply` writes every CAM word of its chips, later ones the difference. The chip cannot be read:
+    Opening clears the CAM and SRAM of all chips and silences all cores: every bias is written with the chip model's quiet codes,
+    so that nothing is left to chance. The first `apply` writes every CAM word of its chips, later ones the difference. The chip cannot be read:
     `read_back` is samna's own copy.
 
     Args:
@@ -82,30 +82,33 @@ class SamnaBoard:
         self._poisson_was_on = False
         self.left_out: dict[str, int] = {}
         self._chips: tuple[int, ...] = ()
+        self._lock: BoardLock | None = None
         with contextlib.ExitStack() as opening:
             self._client = Client(python, environment)
             opening.callback(self._client.close)
             self._samna = start_samna(self._client, ports)
             found = self._request("boards", "looking for boards", _ASK_S)[0]["boards"]
-            self._lock = BoardLock(_chosen(found, serial), environment)
-            opening.callback(self._lock.release)
+            lock = self._lock = BoardLock(_chosen(found, serial), environment)
+            opening.callback(lock.release)
             names = [bias.name for bias in self._chip.biases]
             types = {str(t.code): t.name for t in self._chip.synapse_types}
             opened, _ = self._request(
-                "open", f"opening board {self._lock.serial}", _OPEN_S, serial=self._lock.serial, biases=names, types=types
+                "open", f"opening board {lock.serial}", _OPEN_S, serial=lock.serial, biases=names, types=types
             )
             self._info = opened["board"]
             known = registers.Known.after_opening(self._chip)
             self._send(registers.silence(known))
             self._known = registers.silenced(known)
             opening.pop_all()
-        self._at_exit = weakref.finalize(self, _let_go, self._client, self._lock, virtual)
+        self._at_exit = weakref.finalize(self, _let_go, self._client, lock, virtual)
 
     def _request(self, do: str, doing: str, seconds: float, body: bytes = b"", **head: Any) -> tuple[dict[str, Any], bytes]:
         """A request to the worker; what stopped a virtual board of its own is told instead of its consequences."""
         try:
             return self._client.request(do, doing, seconds, body, **head)
         except BackendProblem:
+            if self._client.state != "running" and self._lock is not None:
+                self._lock.release()  # the board can be opened again
             if self._virtual is not None and self._virtual.problem is not None:
                 raise self._virtual.problem from None
             raise
@@ -120,7 +123,7 @@ class SamnaBoard:
     @property
     def serial(self) -> str:
         """The board's serial number."""
-        return self._lock.serial
+        return str(self._info["serial_number"])
 
     @property
     def state(self) -> str:
@@ -192,11 +195,18 @@ class SamnaBoard:
         registers.check(config)
 
     def _send(self, planned: Iterator[registers.Step]) -> int:
+        """Send steps; where one fails nobody knows how far it came, and the board is let go as unknown."""
         written = 0
-        for step in planned:
-            body, first = b"".join(part.tobytes() for part in step.parts), step.parts[0].nbytes
-            self._request(step.do, f"writing {len(step.words)} words", _WRITE_S, body, cam=first)
-            written += len(step.words)
+        try:
+            for step in planned:
+                body, first = b"".join(part.tobytes() for part in step.parts), step.parts[0].nbytes
+                self._request(step.do, f"writing {len(step.words)} words", _WRITE_S, body, cam=first)
+                written += len(step.words)
+        except BaseException:
+            self._client.abandon()
+            if self._lock is not None:
+                self._lock.release()
+            raise
         return written
 
     def read_back(self) -> ChipConfig:
@@ -247,9 +257,11 @@ class SamnaBoard:
         found = spikes_of_run(read, self._chip, duration_us, self._debounce_us)
         self.left_out = {"before": found.stale + answer["stale"], "after": found.late, "bounced": found.bounced}
         foreign = int(np.sum(~np.isin(found.spikes["chip"], self._chips)))
-        self._notes = (
-            [f"{foreign} spikes came from chips other than {self._chips}, which are not configured"] if foreign else []
+        told = (
+            (foreign, f"came from chips other than {self._chips}, which are not configured"),
+            (found.stale, "have time stamps from before the run and are left out"),
         )
+        self._notes = [f"{count} spikes {what}" for count, what in told if count]
         missing = self._virtual.spikes_sent - sent - len(read.stamps) if self._virtual else 0
         self._tell_loss(self._client.dropped - dropped, missing)
         return SpikeRecording(found.spikes, duration_us, self.name, self._virtual.board.profile.seed if self._virtual else None)

@@ -110,8 +110,9 @@ class Client:
         for line in self._process.stderr or ():
             text = line.strip()
             if text.startswith(frames.ANSWERED):
+                number = text.rpartition(" ")[2]
                 with self._answered:
-                    self._seen = int(text.rpartition(" ")[2])
+                    self._seen = int(number) if number.isdigit() else self._asked
                     self._answered.notify()
                 continue
             if _DROPPED in text:
@@ -205,6 +206,11 @@ class Client:
         self._reader.join(1.0)
         if self._process.stderr is not None:
             self._process.stderr.close()
+
+    def abandon(self) -> None:
+        """Close where nobody knows what the board's registers hold."""
+        self.close()
+        self.state = "unknown"
 
     def close(self) -> str:
         """End the worker: it lets the board go first, and is killed where it does not. Returns the state."""

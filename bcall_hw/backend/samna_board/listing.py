@@ -45,4 +45,4 @@ def virtual_board() -> dict[str, Any]:
         *([f"Linux x86-64 (this is {system})"] if system != "Linux x86_64" else []),
         *(["a C compiler (apt install gcc libc6-dev)"] if compiler is None else []),
     ]
-    return {"compiler": compiler, "missing": missing}
+    return {"compiler": " ".join(compiler) if compiler else None, "missing": missing}

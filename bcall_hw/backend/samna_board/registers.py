@@ -82,21 +82,22 @@ def check(config: ChipConfig) -> None:
 
 
 def silence(known: Known) -> Iterator[Step]:
-    """Force zero codes into all biases of all cores: those that samna's copy holds as zero already get another code first."""
-    config = known.config
-    zero = np.full_like(config.biases, np.array((0, 0, 1), dtype=config.biases.dtype))
-    same = config.biases == zero
+    """Force quiet codes into all biases of all cores: those that samna's copy holds already get another code first."""
+    config, quiet = known.config, silenced(known).config
+    same = config.biases == quiet.biases
     if same.any():
-        other = config.biases.copy()
-        other["fine"][same] = 1
+        other = quiet.biases.copy()
+        other["fine"][same] ^= 1
         yield _biases(config.with_registers(biases=other), same)
-    yield _biases(config.with_registers(biases=zero), np.ones(zero.shape, dtype=np.bool_))
+    yield _biases(quiet, np.ones(same.shape, dtype=np.bool_))
 
 
 def silenced(known: Known) -> Known:
     """What is known after `silence`."""
-    zero = np.full_like(known.config.biases, np.array((0, 0, 1), dtype=known.config.biases.dtype))
-    return replace(known, config=known.config.with_registers(biases=zero))
+    config = known.config
+    quiet = np.empty_like(config.biases)
+    quiet[...] = np.array(config.chip.quiet_codes, dtype=quiet.dtype)
+    return replace(known, config=config.with_registers(biases=quiet))
 
 
 def steps(known: Known, wanted: ChipConfig) -> Iterator[Step]:
@@ -120,7 +121,8 @@ def steps(known: Known, wanted: ChipConfig) -> Iterator[Step]:
         yield _biases(new, biases)
     leaks = known.config.tau2 != new.tau2
     if leaks.any():
-        yield _leaks(known.config.tau2, new)
+        reset = np.any(known.config.tau2 & ~new.tau2, axis=2)
+        yield _leaks(new, reset, new.tau2 & (leaks | reset[:, :, None]))
 
 
 def rewrite(known: Known, chips: tuple[int, ...]) -> Iterator[Step]:
@@ -143,9 +145,9 @@ def rewrite(known: Known, chips: tuple[int, ...]) -> Iterator[Step]:
     not_silent = silenced(known).config.biases != config.biases
     if not_silent.any():
         yield _biases(config, not_silent)
-    tau2 = np.zeros(config.tau2.shape, dtype=np.bool_)
-    tau2[covered] = True
-    yield _leaks(tau2, config)
+    whole = np.zeros(config.tau2.shape[:2], dtype=np.bool_)
+    whole[covered] = True
+    yield _leaks(config, whole, config.tau2 & whole[:, :, None])
 
 
 def after(known: Known, wanted: ChipConfig) -> Known:
@@ -182,16 +184,13 @@ def _biases(config: ChipConfig, where: BoolArray) -> Step:
     return Step("biases", (_rows(*at, codes["coarse"], codes["fine"]),), config.words_of("bias", where))
 
 
-def _leaks(old: BoolArray, config: ChipConfig) -> Step:
-    """A single neuron can only be set to the second leak; to the first, whole cores are."""
-    new = config.tau2
-    reset = np.any(old & ~new, axis=2)
-    set_ones = (new & ~old) | (new & reset[:, :, None])
+def _leaks(config: ChipConfig, reset: BoolArray, chosen: BoolArray) -> Step:
+    """Bring whole cores back to the first leak, then neurons to the second: a single neuron can only be set to the second."""
     cores = np.argwhere(reset)
-    rows = np.concatenate([_rows(cores[:, 0], cores[:, 1], WHOLE_CORE, 0), _rows(*(np.nonzero(set_ones)), 1)])
-    whole = np.broadcast_to(reset[:, :, None], new.shape)
-    cleared = config.with_registers(tau2=np.zeros(new.shape, dtype=np.bool_))
-    words = np.concatenate([cleared.words_of("tau2", np.asarray(whole)), config.words_of("tau2", set_ones)])
+    rows = np.concatenate([_rows(cores[:, 0], cores[:, 1], WHOLE_CORE, 0), _rows(*np.nonzero(chosen), 1)])
+    whole = np.asarray(np.broadcast_to(reset[:, :, None], chosen.shape))
+    cleared = config.with_registers(tau2=np.zeros(chosen.shape, dtype=np.bool_))
+    words = np.concatenate([cleared.words_of("tau2", whole), config.words_of("tau2", chosen)])
     return Step("leaks", (rows,), words)
 
 

@@ -16,7 +16,7 @@ from bcall_hw.backend.emulator.words import DEFAULT_STEP_US
 from bcall_hw.backend.samna_board.virtual.device import Device, Log
 from bcall_hw.backend.samna_board.virtual.generator import ListedEvents
 from bcall_hw.backend.samna_board.virtual.link import Message
-from bcall_hw.chip_config import ChipConfig
+from bcall_hw.chip_config import BIAS_DTYPE, ChipConfig
 from bcall_hw.chip_model import ChipModel
 from bcall_hw.errors import BcallError
 from bcall_hw.recording import SPIKE_DTYPE
@@ -30,8 +30,8 @@ Spikes = npt.NDArray[np.void]
 class VirtualBoard:
     """All chips of a board. The neurons of a core rest until its biases are ones that the emulator can follow.
 
-    A core that was only opened has a bias in the low range, whose current nobody knows; a core whose codes are all zero has no
-    currents. Both rest. A chip is emulated from the moment that one of its cores does not.
+    A core that was only opened has a bias in the low range, whose current nobody knows. It rests: it has the chip model's quiet
+    codes instead. A chip is emulated from the moment that one of its cores has others.
 
     Args:
         chip: the chip model.
@@ -53,6 +53,7 @@ class VirtualBoard:
         self._options: dict[str, Any] = {"implementation": implementation, "dt_us": dt_us, "pulses": pulses}
         self.device = Device(chip, None if log is None else self._log)
         self._write_line = log
+        self._quiet = np.array(chip.quiet_codes, dtype=BIAS_DTYPE)
         self._emulator: Emulator | None = None
         self._applied: ChipConfig | None = None
         self._chips: tuple[int, ...] = ()
@@ -138,11 +139,10 @@ class VirtualBoard:
             self._apply_what_can_be(config, awake)
 
     def _awake(self, config: ChipConfig) -> list[Core]:
-        """Cores that have currents, all of them known."""
-        codes = config.biases
-        known = (codes["high"] == 1).all(axis=2)
-        zero = (codes["coarse"] == 0).all(axis=2) & (codes["fine"] == 0).all(axis=2)
-        return [(int(chip), int(core)) for chip, core in np.argwhere(known & ~zero)]
+        """Cores whose currents are all known, and not those of the quiet codes."""
+        known = (config.biases["high"] == 1).all(axis=2)
+        quiet = (config.biases == self._quiet).all(axis=2)
+        return [(int(chip), int(core)) for chip, core in np.argwhere(known & ~quiet)]
 
     def _apply_what_can_be(self, config: ChipConfig, awake: list[Core]) -> None:
         fine: list[Core] = []
@@ -163,8 +163,10 @@ class VirtualBoard:
         resting = [(c, k) for c in chips for k in range(self.chip.geometry.cores) if (c, k) not in set(awake)]
         if resting:
             biases = biases.copy()
-            biases[tuple(np.transpose(resting))] = (0, 0, 1)
-        self._emulator_of(chips).apply(_same_parts(config.with_registers(biases=biases).of_chips(chips), self._emulator))
+            biases[tuple(np.transpose(resting))] = self._quiet
+        emulator = self._emulator_of(chips)
+        emulator.apply(_same_parts(config.with_registers(biases=biases).of_chips(chips), emulator))
+        self._emulator, self._chips = emulator, chips
 
     def _emulator_of(self, chips: tuple[int, ...]) -> Emulator:
         """The emulator, with more chips where they woke up; a chip that wakes up is as at power-on."""
@@ -172,7 +174,9 @@ class VirtualBoard:
             return self._emulator
         emulator = Emulator(self.chip, chips, self.profile, **self._options)
         rest = ChipConfig.after_opening(self.chip, chips)
-        emulator.apply(rest.with_registers(biases=np.full_like(rest.biases, np.array((0, 0, 1), dtype=rest.biases.dtype))))
+        quiet = rest.biases.copy()
+        quiet[...] = self._quiet
+        emulator.apply(rest.with_registers(biases=quiet))
         state, cores = emulator.save_state(), self.chip.geometry.cores
         state["clock"] = self._steps
         if self._emulator is not None:
@@ -180,7 +184,6 @@ class VirtualBoard:
             rows = [k * cores + core for k, c in enumerate(chips) if c in self._chips for core in range(cores)]
             state["rows"][rows], state["pending"] = old["rows"], old["pending"]
         emulator.load_state(state)
-        self._emulator, self._chips = emulator, chips
         return emulator
 
     # Time ------------------------------------------------------------------------------------------------------------
@@ -236,10 +239,8 @@ class VirtualBoard:
         return stimulus
 
 
-def _same_parts(config: ChipConfig, emulator: Emulator | None) -> ChipConfig:
+def _same_parts(config: ChipConfig, emulator: Emulator) -> ChipConfig:
     """The configuration with the emulator's own arrays where they are equal: it then works out nothing anew."""
-    if emulator is None:
-        return config
     held = emulator.read_back()
     same = {
         n: getattr(held, n) for n in ("cam", "sram", "biases", "tau2") if np.array_equal(getattr(held, n), getattr(config, n))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 
 from bcall_hw.errors import BackendUnavailable
@@ -18,10 +21,12 @@ _COMPILERS = ("cc", "gcc", "clang")
 _SECONDS = 120
 
 
-def find_compiler() -> str | None:
-    """The C compiler: CC from the environment, else the first of the usual names."""
-    wanted = os.environ.get("CC")
-    return shutil.which(wanted) if wanted else next((found for name in _COMPILERS if (found := shutil.which(name))), None)
+def find_compiler() -> list[str] | None:
+    """The C compiler as a command: CC from the environment, which may have options, else the first of the usual names."""
+    wanted = shlex.split(os.environ.get("CC", ""))
+    if wanted:
+        return wanted if shutil.which(wanted[0]) else None
+    return next(([name] for name in _COMPILERS if shutil.which(name)), None)
 
 
 def cache_folder() -> Path:
@@ -31,7 +36,7 @@ def cache_folder() -> Path:
 
 
 def stand_in_library() -> Path:
-    """The library, built anew where the source has changed.
+    """The library, built anew where the source has changed; where no cache can be kept, once for this process.
 
     Raises:
         BackendUnavailable: another system than Linux x86-64, no C compiler, or it failed.
@@ -40,39 +45,49 @@ def stand_in_library() -> Path:
         used, fix = f"{platform.system()} {platform.machine()}", 'Use the backend "emulator" here.'
         raise BackendUnavailable("the virtual board needs Linux x86-64", where="virtual board", used=used, fix=fix)
     digest = hashlib.sha256(_SOURCE.read_bytes() + " ".join(_FLAGS).encode()).hexdigest()[:16]
+    name = f"stand_in-{digest}.so"
     try:
         folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
+        if (folder / name).is_file():
+            return folder / name
+        handle, part = tempfile.mkstemp(dir=folder, prefix="stand_in-", suffix=".part")
+        os.close(handle)
     except (OSError, RuntimeError):
-        folder = Path(tempfile.gettempdir()) / f"bcall-hw-{os.getuid()}"
-        folder.mkdir(mode=0o700, exist_ok=True)
-    target = folder / f"stand_in-{digest}.so"
-    if not target.is_file():
-        _build(target)
-    return target
+        return _build_for_this_process(name)
+    try:
+        _build(Path(part))
+        Path(part).replace(folder / name)
+    finally:
+        Path(part).unlink(missing_ok=True)
+    return folder / name
+
+
+@lru_cache(maxsize=1)
+def _build_for_this_process(name: str) -> Path:
+    folder = tempfile.mkdtemp(prefix="bcall-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _build(Path(folder) / name)
+    return Path(folder) / name
 
 
 def _build(target: Path) -> None:
     compiler = find_compiler()
     if compiler is None:
         fix = 'Install one (Debian, Ubuntu: apt install gcc libc6-dev) or set CC; the backend "emulator" needs none.'
-        raise BackendUnavailable("the virtual board needs a C compiler, and none was found", where="virtual board", fix=fix)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix="stand_in-", suffix=".part")
-    os.close(handle)
-    part = Path(name)
-    try:
-        command = [compiler, *_FLAGS, "-o", name, str(_SOURCE), "-ldl"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
-        if done.returncode != 0:
-            said = done.stderr.strip().splitlines()
-            raise BackendUnavailable(
-                "the C compiler failed on the stand-in library", where=compiler, used=said[0][:200] if said else "no message",
-                fix="Is it a C compiler with the headers of the C library (libc6-dev)?",
-            )  # fmt: skip
-        part.replace(target)
-    except (OSError, subprocess.TimeoutExpired) as problem:
+        used = os.environ.get("CC")
         raise BackendUnavailable(
-            "the C compiler failed on the stand-in library", where=compiler, used=str(problem)[:200]
-        ) from None
-    finally:
-        part.unlink(missing_ok=True)
+            "the virtual board needs a C compiler, and none was found", where="virtual board", used=used, fix=fix
+        )
+    what, fix = (
+        "the C compiler failed on the stand-in library",
+        "Is it a C compiler with the headers of the C library (libc6-dev)?",
+    )
+    try:
+        command = [*compiler, *_FLAGS, "-o", str(target), str(_SOURCE), "-ldl"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as problem:
+        raise BackendUnavailable(what, where=compiler[0], used=str(problem)[:200], fix=fix) from None
+    if done.returncode != 0 or not target.is_file() or not target.read_bytes().startswith(b"\x7fELF"):
+        said = done.stderr.strip().splitlines()
+        raise BackendUnavailable(what, where=compiler[0], used=said[0][:200] if said else "no message", fix=fix)

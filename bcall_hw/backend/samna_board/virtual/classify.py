@@ -18,9 +18,10 @@ def classified(chip: ChipModel, chip_id: int, raw: WordArray) -> Words:
     for kind in _ON_THE_WIRE:
         open_ones = words["kind"] == len(KINDS)
         words["kind"][open_ones & chip.words[kind].matches(raw)] = KINDS.index(kind)  # type: ignore[index]
-    addresses = [a for bias in chip.biases for a in bias.addresses]
+    types = {a: int(bias.transistor == "N") for bias in chip.biases for a in bias.addresses}
     biases = np.flatnonzero(words["kind"] == KINDS.index("bias"))
     if biases.size:
         fields = chip.words["bias"].unpack(raw[biases])
-        words["kind"][biases[~np.isin(fields["address"], addresses)]] = len(KINDS)
+        wrong = [types.get(a) != n for a, n in zip(fields["address"].tolist(), fields["n_type"].tolist(), strict=True)]
+        words["kind"][biases[np.array(wrong, dtype=np.bool_)]] = len(KINDS)
     return words

@@ -114,6 +114,7 @@ class VirtualBoardServer:
                 if message.what == What.DATA:
                     with self._data_lock:
                         self._data, self.spikes_sent = connection, 0
+                        link.answer(connection)
                     self._closed.wait()  # the other side only listens
                     return
                 if not self._is_there() or not self._answer(connection, message):

@@ -330,7 +330,8 @@ bool caerDeviceDataStart(void *handle, notify_t increase, notify_t decrease, voi
 	if (reading) return true;
 	taken = settled = 0;
 	data_socket = connected();
-	if (data_socket < 0 || !put(data_socket, &head, sizeof head)) return false;
+	/* The answer comes when the server sends here: no spike is sent before. */
+	if (data_socket < 0 || !put(data_socket, &head, sizeof head) || !take(data_socket, &head, sizeof head)) return false;
 	reading = pthread_create(&reader, NULL, read_spikes, NULL) == 0;
 	return reading;
 }

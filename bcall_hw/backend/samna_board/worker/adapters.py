@@ -11,6 +11,7 @@ What stands here is all that differs; configuration objects, updates and generat
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from typing import Any
@@ -101,25 +102,21 @@ class InOneProcess(DeviceModule):
 
     def sink(self, model: Any) -> Any:
         """Where the board's events arrive."""
-        self._graph = self._samna.graph.EventFilterGraph()
-        source = model.get_source_node()
         if hasattr(self._samna.graph, "sink_from"):
-            return self._samna.graph.sink_from(source)
-        sink = self._samna.BasicSinkNode_dynapse1_dynapse1_event()
-        self._graph.sequential([source, sink])
-        self._graph.start()
-        return sink
+            return self._samna.graph.sink_from(model.get_source_node())
+        return super().sink(model)
 
 
 Adapter = DeviceNode | DeviceModule
 
 
 def adapter_for(version: str) -> type[DeviceNode] | type[DeviceModule]:
-    """The adapter of a samna version."""
-    parts = [int(part) for part in version.split(".")[:2] if part.isdigit()]
-    if parts < [0, 8]:
+    """The adapter of a samna version; the newest where the version is not known."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    generation = (int(found[1]), int(found[2])) if found else (99, 0)
+    if generation < (0, 8):
         return DeviceNode
-    return DeviceModule if parts < [0, 15] else InOneProcess
+    return DeviceModule if generation < (0, 15) else InOneProcess
 
 
 def _local_nodes(samna: Any, ports: tuple[int, int] | None) -> Any:

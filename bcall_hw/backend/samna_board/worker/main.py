@@ -42,7 +42,7 @@ class Worker:
     def do_start(self, head: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
         """Import samna and start its nodes."""
         del body
-        version = str(find_samna().version)
+        version = find_samna().version or "unknown"
         self._samna = importlib.import_module("samna")
         adapter = adapter_for(version)
         self._adapter = adapter(self._samna, tuple(head["ports"]) if head["ports"] else None)
@@ -135,7 +135,7 @@ def main(descriptor: int) -> None:
             answer, found = {"problem": "Exception", "text": f"{type(problem).__name__}: {problem}"}, b""
         faulthandler.cancel_dump_traceback_later()
         # What libcaer complained of before this line belongs to this answer.
-        os.write(2, f"{frames.ANSWERED} {head['number']}\n".encode())
+        os.write(2, f"\n{frames.ANSWERED} {head['number']}\n".encode())
         try:
             frames.send(parent, answer, found)
         except OSError:
