@@ -196,22 +196,21 @@ def test_entry_as_samnas_copy_holds_it_after_opening_is_written_all_the_same(ope
     cam[0, 0, 5, :3] = (entry.source_core, entry.source_neuron, entry.type)
     biases["high"] = 1
     config = start.with_registers(cam=cam, biases=biases)
-    opened.board.apply(config)
+    before = len(opened.received(0))
+    opened.received(before + opened.board.apply(config))
     assert_written(opened, config)
 
 
 def test_sync_writes_everything_again(opened: Opened, chip: ChipModel) -> None:
     """The board forgets everything behind samna's back; sync brings it back."""
     config = random_image(chip, (0, 3), 5)
-    opened.board.apply(config)
-    opened.received(len(opened.board.preview(config)))
-    opened.board.read_back()
-    time.sleep(0.5)
-    device, before = opened.device.device, opened.device.device.words_received
+    before = len(opened.received(0))
+    before = len(opened.received(before + opened.board.apply(config)))
+    device = opened.device.device
     device.power_on()
     device.forget_received()
     written = opened.board.sync()
-    assert written == len(opened.received(before + written))
+    assert len(opened.received(before + written)) == written
     assert_written(opened, config)
 
 

@@ -37,9 +37,9 @@ _ASK_S, _START_S, _OPEN_S, _WRITE_S, _RUN_MORE_S = 20.0, 60.0, 30.0, 60.0, 60.0
 class SamnaBoard:
     """A board that samna drives in a process of its own; a crash or hang there becomes an error here.
 
-    Opening clears the CAM and SRAM of all chips and silences all cores: every bias is written with the chip model's quiet codes,
-    so that nothing is left to chance. The first `apply` writes every CAM word of its chips, later ones the difference. The chip cannot be read:
-    `read_back` is samna's own copy.
+    Opening clears the CAM and SRAM of all chips and silences all cores: every bias is written, with the chip model's quiet
+    codes, so that nothing is left to chance. The first `apply` writes every CAM word of its chips, later ones the difference.
+    The chip cannot be read: `read_back` is samna's own copy.
 
     Args:
         serial: of the board; None for the only one that is plugged in.

@@ -234,7 +234,10 @@ class VirtualBoard:
         if device.poisson_runs and device.poisson_chip in self._chips:
             mask = self.chip.poisson.core_mask
             stimulus = replace(
-                stimulus, poisson_rates_hz=device.poisson_rates_hz, poisson_chip=device.poisson_chip, poisson_core_mask=mask
+                stimulus,
+                poisson_rates_hz=device.poisson_rates_hz.copy(),
+                poisson_chip=device.poisson_chip,
+                poisson_core_mask=mask,
             )
         return stimulus
 

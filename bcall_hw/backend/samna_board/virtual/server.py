@@ -19,7 +19,7 @@ from bcall_hw.backend.samna_board.virtual import link
 from bcall_hw.backend.samna_board.virtual.board import VirtualBoard
 from bcall_hw.backend.samna_board.virtual.faults import Faults
 from bcall_hw.backend.samna_board.virtual.link import EVENT_DTYPE, Message, What
-from bcall_hw.errors import BcallError, InvalidValue
+from bcall_hw.errors import BackendProblem, BcallError, InvalidValue
 
 Clock = Literal["wall", "sleep"]
 CLOCKS = ("wall", "sleep")
@@ -110,7 +110,7 @@ class VirtualBoardServer:
     def _serve(self, connection: socket.socket) -> None:
         """Answer one connection until it ends."""
         try:
-            while (message := link.receive(connection)) is not None:
+            while (message := self._next(connection)) is not None:
                 if message.what == What.DATA:
                     with self._data_lock:
                         self._data, self.spikes_sent = connection, 0
@@ -119,12 +119,22 @@ class VirtualBoardServer:
                     return
                 if not self._is_there() or not self._answer(connection, message):
                     return
-        except (OSError, ValueError):
+        except OSError:
             return
         except BcallError as problem:
             self._stop(problem)
+        except Exception as problem:
+            self._stop(BackendProblem("failed", where="virtual board", used=repr(problem)[:200], fix="Please report this."))
         finally:
             self._forget(connection)
+
+    @staticmethod
+    def _next(connection: socket.socket) -> Message | None:
+        """The next message; what is none ends the connection."""
+        try:
+            return link.receive(connection)
+        except ValueError:
+            return None
 
     def _forget(self, connection: socket.socket) -> None:
         self._connections.discard(connection)
