@@ -150,6 +150,13 @@ class PoissonAddresses(Record):
     chip: Address
 
 
+class ProbeBias(Record):
+    """A bias whose code matters to no neuron: writing it tells whether the board still takes words."""
+
+    source: str
+    bias: str
+
+
 class QuietCodes(Record):
     """Codes of the two leaks that keep a core quiet, all its other biases being zero."""
 
@@ -172,6 +179,7 @@ class DeviceModel(Record):
     tau2_set: Code
     tau1_reset: Code
     tau2_reset: Code
+    probe: ProbeBias
     quiet: QuietCodes
     generator: GeneratorAddresses
     poisson: PoissonAddresses

@@ -179,7 +179,7 @@ class NoSuchBoard(BackendUnavailable):
 
 
 class BoardBusy(BackendUnavailable):
-    """Another program holds the board."""
+    """Another program holds the board, or the right to open it is missing."""
 
 
 class PortInUse(BackendUnavailable):

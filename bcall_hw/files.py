@@ -68,6 +68,18 @@ def check_folder_of(path: Path) -> None:
             raise FileProblem("is no folder", where=str(folder)[:200], fix="Choose another place.")
 
 
+def check_writable(path: Path) -> None:
+    """Refuse a file that could not be written later, before the work that makes its content.
+
+    Raises:
+        FileProblem: with the reason.
+    """
+    check_folder_of(path)
+    folder = next((folder for folder in path.resolve().parents if folder.exists()), Path("/"))
+    if not os.access(folder, os.W_OK | os.X_OK) or path.is_dir():
+        raise FileProblem("cannot be written", where=str(path)[:200], fix="Choose another place.")
+
+
 def is_file(path: Path) -> bool:
     """Whether a readable place holds a regular file.
 

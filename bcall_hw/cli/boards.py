@@ -129,11 +129,12 @@ def _summary(server: VirtualBoardServer, wall_s: float) -> dict[str, Any]:
     from bcall_hw.chip_config import words_by_kind
 
     board = server.board
-    resting = {f"chip {chip} core {core}": why for (chip, core), why in board.written_but_resting().items()}
+    resting = {f"chip {chip} core {core}": why for (chip, core), why in sorted(board.written_but_resting().items())}
     return {
         "opened": server.was_opened, "clock": server.clock, "board_s": board.time_us * 1e-6, "wall_s": wall_s,
         "words": words_by_kind(board.device.received), "unknown_words": board.device.unknown_words,
         "spikes": server.spikes_in_all,
         "emulated_chips": list(board.emulated_chips), "resting": resting, "behind_s": server.lost_us * 1e-6,
+        "longest_lag_s": server.longest_lag_us * 1e-6,
         "problem": None if server.problem is None else str(server.problem), "board": board.describe(),
     }  # fmt: skip

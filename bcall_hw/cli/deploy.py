@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +27,13 @@ def deploy(
     duration_s: Annotated[float | None, typer.Option(help="Length of that run (s).")] = None,
     isi_base: Annotated[int | None, typer.Option(help="Clock ticks per unit of time of a .csv stimulus.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the spikes of that run to this file (.h5).")] = None,
-    words: Annotated[Path | None, typer.Option(help="Write the words that are sent, in human terms, to this file.")] = None,
+    debounce_us: Annotated[
+        int, typer.Option(help="Leave out a spike that follows one of its neuron by less (us); samna alone.")
+    ] = 0,
+    max_spikes: Annotated[int | None, typer.Option(help="More spikes in the run are an error; samna alone.")] = None,
+    words: Annotated[
+        Path | None, typer.Option(help="Write the words that are sent, in human terms, to this file; - is standard error.")
+    ] = None,
     chip: Chip = DEFAULT_CHIP,
     chips: MaybeChips = None,
     fan_in: MaybeFanIn = None,
@@ -45,21 +52,31 @@ def deploy(
     rates = poisson_rates(rate or [])
     _check_run(stimulus, rates, duration_s, out)
     refuse_overwriting(out, *(given for given in (source, stimulus, profile, calibration) if given is not None))
+    for file in (out, words):
+        if file is not None and file != Path("-"):
+            files.check_writable(file)
     board = board_profile(profile, seed, mismatch_cv)
     config, mapped = source_of(source, chip, chips, fan_in, calibration, board)
     played = None if duration_s is None else played_stimulus(config, mapped, stimulus, rates, isi_base)
-    opened = open_board(backend, config, board, "numba", DEFAULT_STEP_US)
+    if backend.startswith("samna:"):
+        _check_real(backend, seed, mismatch_cv)
+    options = {name: value for name, value in (("debounce_us", debounce_us), ("max_spikes", max_spikes)) if value}
+    opened = open_board(backend, config, board, "numba", DEFAULT_STEP_US, of_samna=options)
     try:
         if words is not None:
-            files.write_text(words, "".join(f"{line}\n" for line in word_lines(config.chip, opened.preview(config))))
-        result = write(config, opened) | {"board": opened.describe()}
+            text = "".join(f"{line}\n" for line in word_lines(config.chip, opened.preview(config)))
+            sys.stderr.write(text) if words == Path("-") else files.write_text(words, text)
+        result = write(config, opened)
         if played is not None and duration_s is not None:
             recording = opened.run(played, duration_s)
             result |= figures_of(recording, mapped) | {"duration_s": duration_s}
+            if not len(played.events) and not played.poisson_rates_hz.any():
+                result["warnings"].append("nothing was played: neither --stimulus nor --rate")
             warnings = [*result["warnings"], *opened.warnings, *stimulus_warnings(config, played, board)]
             result["warnings"] = list(dict.fromkeys(warnings))
             if out is not None:
                 recording.save(out)
+        result["board"] = opened.describe()
     finally:
         opened.close()
     if as_json:
@@ -74,12 +91,20 @@ def _check_run(stimulus: Path | None, rates: dict[str, float], duration_s: float
             raise InvalidValue("needs the length of a run", where=name, used=str(given)[:80], fix="Give --duration-s.")
 
 
+def _check_real(backend: str, seed: int | None, mismatch_cv: float | None) -> None:
+    for name, given in (("--seed", seed), ("--mismatch-cv", mismatch_cv)):
+        if backend != "samna:virtual" and given is not None:
+            fix = 'Leave the option out, or deploy on "samna:virtual" or "emulator".'
+            raise InvalidValue("is for emulated boards; this one has a mismatch of its own", where=name, used=given, fix=fix)
+
+
 def _show(result: dict[str, Any]) -> None:
     written, image = result.pop("written"), result.pop("words")
-    words = {f"{kind} words: written, of": f"{written[kind]:,} {image[kind]:,}" for kind in image}
+    words = {f"{kind} words: written, of image": f"{written[kind]:,} of {image[kind]:,}" for kind in image}
     rates = {f"{name}: rate (Hz)": p["mean_rate_hz"] for name, p in result.pop("populations", {}).items()}
     warnings, board = result.pop("warnings"), result.pop("board")
     serial = {"serial number": board["board"]["serial_number"]} if "board" in board else {}
+    left_out = {f"spikes left out: {why}": count for why, count in board.get("left_out", {}).items() if count}
     result.pop("seed", None)
-    show.figures("deployed", serial | result | words | rates)
+    show.figures("deployed", serial | result | left_out | words | rates)
     show.warnings(warnings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -118,14 +119,27 @@ def board_profile(path: Path | None, seed: int | None, mismatch_cv: float | None
 
 
 def open_board(
-    address: str, config: ChipConfig, profile: BoardProfile, implementation: str, dt_us: int, pulses: str = "ideal"
+    address: str,
+    config: ChipConfig,
+    profile: BoardProfile,
+    implementation: str,
+    dt_us: int,
+    pulses: str = "ideal",
+    of_samna: Mapping[str, int] | None = None,
 ) -> Backend:
-    """A backend for the chips of a configuration; the options of the emulator go to emulated boards alone."""
+    """A backend for the chips of a configuration; the options of the emulator go to emulated boards alone.
+
+    Raises:
+        InvalidValue: an option of samna's boards for the emulator.
+    """
     from bcall_hw.backend import open_backend
 
     emulated = {"profile": profile, "implementation": implementation, "dt_us": dt_us, "pulses": pulses}
     if address == "emulator":
+        for name, value in (of_samna or {}).items():
+            where = f"--{name.replace('_', '-')}"
+            raise InvalidValue("is for samna's boards", where=where, used=value, fix="Leave the option out.")
         return open_backend(address, chip=config.chip, chips=config.chips, **emulated)
     if address == "samna:virtual":
-        return open_backend(address, chip=config.chip, **emulated)
-    return open_backend(address, chip=config.chip)
+        return open_backend(address, chip=config.chip, **emulated, **(of_samna or {}))
+    return open_backend(address, chip=config.chip, **(of_samna or {}))

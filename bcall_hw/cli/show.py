@@ -85,7 +85,8 @@ def doctor(found: Mapping[str, Any]) -> None:
     for name, item in found["optional"].items():
         table.add_row(name, item["version"] or "not installed (optional)", "" if item["version"] else escape(item["use"]))
     samna = found["samna"]
-    table.add_row("samna", f"{samna['kind']} {samna['version'] or ''}", samna["advice"])
+    told = f"{samna['kind']} {samna['version'] or ''} ({samna['python']})"
+    table.add_row("samna", escape(told), escape(samna["advice"]))
     lacking = found["virtual_board"]["missing"]
     table.add_row(
         "virtual board", "can be built" if not lacking else "cannot be built", f"needs {', '.join(lacking)}" if lacking else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -14,14 +16,17 @@ def found(result: Mapping[str, Any]) -> None:
     """Boards, one a row, and what drives them."""
     console, samna = Console(), result["samna"]
     title = f"boards that samna {samna['version']} sees ({samna['adapter']}, {samna['evidence']})"
+    if not result["boards"]:
+        console.print(f"samna {samna['version']} ({samna['evidence']}) sees no board", highlight=False)
     table = Table("serial", "type", "logic version", "USB bus:address", "", title=title)
     for board in result["boards"]:
         place = f"{board['usb_bus_number']}:{board['usb_device_address']}"
         virtual = "virtual" if board["virtual"] else ""
         table.add_row(str(board["serial_number"]), board["device_type_name"], str(board["logic_version"]), place, virtual)
-    console.print(table)
-    if not result["boards"]:
-        console.print('none is plugged in; without one, the backends "samna:virtual" and "emulator" work', highlight=False)
+    if result["boards"]:
+        console.print(table)
+    else:
+        console.print('without one, the backends "samna:virtual" and "emulator" work', highlight=False)
     missing = result["virtual_board"]["missing"]
     if missing:
         console.print(f"for a virtual board there lacks: {', '.join(missing)}", highlight=False)
@@ -30,8 +35,19 @@ def found(result: Mapping[str, Any]) -> None:
 def run(result: Mapping[str, Any]) -> None:
     """What a script did to the virtual board; on standard error, the script's own output stays as it is."""
     console = Console(file=sys.stderr)
+    if result["exit_code"] < 0:
+        number = -result["exit_code"]
+        console.print(f"The command was ended by signal {number} ({signal.Signals(number).name}).", highlight=False)
+        if number == signal.SIGSEGV and result["opened"]:
+            crash = "samna crashes when a script ends with the device open: call close_device, also after an error (finally)."
+            console.print(crash, highlight=False)
     if not result["opened"]:
-        console.print("The command opened no board. Did it run the real samna (0.7.1.0, CPython 3.10)?", highlight=False)
+        if not result["exit_code"]:
+            python = os.environ.get("BCALL_SAMNA_PYTHON")
+            hint = f" BCALL_SAMNA_PYTHON names an interpreter that has it: {python}." if python else ""
+            console.print(
+                f"The command opened no board. Did it run the real samna (0.7.1.0, CPython 3.10)?{hint}", highlight=False
+            )
         return
     table = Table("virtual board", "", title="")
     words = ", ".join(f"{count:,} {kind}" for kind, count in result["words"].items())
@@ -43,12 +59,20 @@ def run(result: Mapping[str, Any]) -> None:
     for name, value in rows.items():
         table.add_row(name, value)
     console.print(table)
+    reasons: dict[str, list[str]] = {}
     for core, why in result["resting"].items():
-        console.print(f"{core} rests: {why}", highlight=False, markup=False)
+        reasons.setdefault(why, []).append(core)
+    for why, cores in reasons.items():
+        rest = "rests" if len(cores) == 1 else "rest"
+        console.print(f"{', '.join(cores)} {rest}: {why}", highlight=False, markup=False)
+    if result["clock"] == "sleep" and not result["board_s"]:
+        never = "No board time passed: the command never slept in its main thread (time.sleep). Try --clock wall."
+        console.print(never, highlight=False)
     if result["unknown_words"]:
         console.print(f"{result['unknown_words']} words were none of the chip's", highlight=False)
-    if result["behind_s"] > 0:
-        slower = f"The emulator was slower than the clock on the wall: {result['behind_s']:.1f} s of board time are missing. "
-        console.print(slower + "With --clock sleep nothing is missed.", highlight=False)
+    if result["behind_s"] >= 0.05 or result["longest_lag_s"] >= 0.15:
+        lag = f"The emulator was up to {result['longest_lag_s']:.2f} s behind the clock on the wall"
+        missing = f", and {result['behind_s']:.1f} s of board time are missing" if result["behind_s"] >= 0.05 else ""
+        console.print(f"{lag}{missing}. With --clock sleep nothing is missed.", highlight=False)
     if result["problem"]:
         console.print(f"the virtual board stopped: {result['problem']}", highlight=False, markup=False)

@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import weakref
 from collections.abc import Iterator, Mapping
-from numbers import Real
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from bcall_hw.backend.samna_board import registers
 from bcall_hw.backend.samna_board.client import Client
 from bcall_hw.backend.samna_board.hold import BoardLock
+from bcall_hw.backend.samna_board.opening import ASK_S, check_options, chosen_board, microseconds, start_samna
 from bcall_hw.backend.samna_board.spikes import Read, spikes_of_run
-from bcall_hw.backend.samna_board.virtual.server import VirtualBoardServer
 from bcall_hw.chip_config import WORD_DTYPE, ChipConfig, Words
 from bcall_hw.chip_model import DEFAULT_CHIP, ChipModel, load_chip
 from bcall_hw.errors import (
     BackendProblem,
-    BackendUnavailable,
     EventFlood,
     InvalidValue,
-    NoSuchBoard,
     SpikesLost,
     StimulusProblem,
 )
 from bcall_hw.recording import SpikeRecording
 from bcall_hw.stimulus import Stimulus
 
-#: Time limits of requests (s): asking, starting samna, opening a board, writing registers, and what a run may take longer.
-_ASK_S, _START_S, _OPEN_S, _WRITE_S, _RUN_MORE_S = 20.0, 60.0, 30.0, 60.0, 60.0
+if TYPE_CHECKING:
+    from bcall_hw.backend.samna_board.virtual.server import VirtualBoardServer
+
+#: Time limits (s): opening a board, writing anything and each word of it, and what a run may take longer than itself. Nobody has
+#: measured a board's USB: they are generous, for a request that is given up leaves the registers unknown.
+_OPEN_S, _WRITE_S, _WORD_S, _RUN_MORE_S = 120.0, 60.0, 0.002, 60.0
+_ON_ITS_WAY_S = 10.0
 
 
 class SamnaBoard:
@@ -76,7 +79,7 @@ class SamnaBoard:
         virtual: VirtualBoardServer | None = None,
     ) -> None:
         self._chip = load_chip(chip) if isinstance(chip, str) else chip
-        _check_options(ports, debounce_us, quiet_s, max_spikes, on_loss)
+        check_options(ports, debounce_us, quiet_s, max_spikes, on_loss)
         self._debounce_us, self._quiet_s, self._most, self._on_loss = debounce_us, quiet_s, max_spikes, on_loss
         self._virtual, self._notes = virtual, list[str]()
         self._poisson_was_on = False
@@ -87,13 +90,14 @@ class SamnaBoard:
             self._client = Client(python, environment)
             opening.callback(self._client.close)
             self._samna = start_samna(self._client, ports)
-            found = self._request("boards", "looking for boards", _ASK_S)[0]["boards"]
-            lock = self._lock = BoardLock(_chosen(found, serial), environment)
+            found = self._request("boards", "looking for boards", ASK_S)[0]["boards"]
+            lock = self._lock = BoardLock(chosen_board(found, serial, self._samna["opens_any"]), environment)
             opening.callback(lock.release)
             names = [bias.name for bias in self._chip.biases]
+            probe = self._chip.bias_index(self._chip.device.probe.bias)
             types = {str(t.code): t.name for t in self._chip.synapse_types}
             opened, _ = self._request(
-                "open", f"opening board {lock.serial}", _OPEN_S, serial=lock.serial, biases=names, types=types
+                "open", f"opening board {lock.serial}", _OPEN_S, serial=lock.serial, biases=names, types=types, probe=probe
             )
             self._info = opened["board"]
             known = registers.Known.after_opening(self._chip)
@@ -137,7 +141,7 @@ class SamnaBoard:
 
     def describe(self) -> dict[str, Any]:
         """Samna's version and how well it is known, and the board."""
-        options = {"debounce_us": self._debounce_us, "quiet_s": self._quiet_s}
+        options = {"debounce_us": self._debounce_us, "quiet_s": self._quiet_s, "left_out": self.left_out}
         board = {"board": self._info} | ({"virtual": self._virtual.board.describe()} if self._virtual else {})
         return {"backend": self.name, "samna": self._samna, "chip_fingerprint": self._chip.fingerprint, **board, **options}
 
@@ -149,16 +153,22 @@ class SamnaBoard:
     # Registers -------------------------------------------------------------------------------------------------------
 
     def preview(self, config: ChipConfig) -> Words:
-        """The words that `apply` would send now, in order; a reset of a core's leak choices stands as one word for each neuron.
+        """The words that `apply` would send now.
+
+        They come step by step; within a step (CAM and SRAM, biases, leak choices) samna chooses the order. A reset of a core's leak
+        choices stands as one word for each neuron.
 
         Raises:
             As `apply`; nothing is sent.
         """
         self._check(config)
-        return np.concatenate([np.zeros(0, dtype=WORD_DTYPE), *(s.words for s in registers.steps(self._known, config))])
+        planned = registers.steps(self._known, config, self._leaving(config))
+        return np.concatenate([np.zeros(0, dtype=WORD_DTYPE), *(step.words for step in planned)])
 
     def apply(self, config: ChipConfig) -> int:
-        """Bring the chips of `config` to it. Returns the number of words written.
+        """Bring the chips of `config` to it, and silence those that it no longer covers.
+
+        Returns the number of words written.
 
         Raises:
             InvalidValue: for another chip model.
@@ -166,8 +176,10 @@ class SamnaBoard:
             BackendProblem: see `errors`.
         """
         self._check(config)
-        written = self._send(registers.steps(self._known, config))
-        self._known, self._chips, self._notes = registers.after(self._known, config), config.chips, []
+        leaving = self._leaving(config)
+        written = self._send(registers.steps(self._known, config, leaving))
+        self._known = registers.after(self._known, config, leaving)
+        self._chips, self._notes = config.chips, []
         if self._samna["evidence"] != "verified":
             self._notes.append(f"samna {self._samna['version']} is driven by what its documents say; nobody has tried it here")
         return written
@@ -183,6 +195,10 @@ class SamnaBoard:
         """
         self._applied()
         return self._send(registers.rewrite(self._known, self._chips))
+
+    def _leaving(self, config: ChipConfig) -> list[int]:
+        """Chips of the last configuration that the new one does not cover: they are silenced."""
+        return sorted(set(self._chips) - set(config.chips))
 
     def _check(self, config: ChipConfig) -> None:
         self._alive()
@@ -200,7 +216,8 @@ class SamnaBoard:
         try:
             for step in planned:
                 body, first = b"".join(part.tobytes() for part in step.parts), step.parts[0].nbytes
-                self._request(step.do, f"writing {len(step.words)} words", _WRITE_S, body, cam=first)
+                seconds = _WRITE_S + _WORD_S * len(step.words)
+                self._request(step.do, f"writing {len(step.words)} words", seconds, body, cam=first)
                 written += len(step.words)
         except BaseException:
             self._client.abandon()
@@ -235,7 +252,7 @@ class SamnaBoard:
             EventFlood, SpikesLost, TimestampsBroken, BoardLost, WorkerDied, WorkerHangs: see `errors`.
         """
         self._applied()
-        duration_us = _microseconds(duration_s)
+        duration_us = microseconds(duration_s)
         self._check_stimulus(stimulus, duration_us)
         listed, poisson = len(stimulus.events) > 0, bool(np.any(stimulus.poisson_played_hz > 0))
         if listed:
@@ -248,7 +265,9 @@ class SamnaBoard:
             "run", "running", duration_us * 1e-6 + _RUN_MORE_S, duration_us=duration_us, listed=listed, poisson=poisson,
             quiet_s=self._quiet_s, most=self._most,
         )  # fmt: skip
-        read = Read.unpack(body, [(int(count), int(at)) for count, at in answer["readings"]])
+        read = Read.unpack(body, answer["readings"])
+        if self._virtual is not None:
+            read = self._all_of(read, self._virtual.spikes_sent - sent, duration_us)
         if len(read.stamps) > self._most:
             fix = "A core that fires too much? Look at its biases, or raise max_spikes."
             raise EventFlood(
@@ -265,6 +284,15 @@ class SamnaBoard:
         missing = self._virtual.spikes_sent - sent - len(read.stamps) if self._virtual else 0
         self._tell_loss(self._client.dropped - dropped, missing)
         return SpikeRecording(found.spikes, duration_us, self.name, self._virtual.board.profile.seed if self._virtual else None)
+
+    def _all_of(self, read: Read, sent: int, at_us: int) -> Read:
+        """What was read, and what is still on its way through samna's own threads: a virtual board knows how much that is."""
+        until = time.monotonic() + _ON_ITS_WAY_S
+        while len(read.stamps) < sent and time.monotonic() < until:
+            answer, body = self._request("more", "reading", ASK_S)
+            read = read.joined(Read.unpack(body, [[count, at_us] for count, _ in answer["readings"]]))
+            time.sleep(0.01)
+        return read
 
     def _set_rates(self, stimulus: Stimulus) -> None:
         """Every source's rate; the middle of its step, so that truncation cannot take it to the one below."""
@@ -352,60 +380,6 @@ class SamnaBoard:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-
-def start_samna(client: Client, ports: tuple[int, int] | None = None) -> dict[str, Any]:
-    """Make sure that the worker has the real samna, and start it.
-
-    Raises:
-        BackendUnavailable: no samna, or only the loader.
-    """
-    found, _ = client.request("find", "looking for samna", _ASK_S)
-    if found["kind"] != "binary":
-        what = "samna is not installed" if found["kind"] == "absent" else "the samna that is installed is only the loader"
-        used = f"{client.python} (Python {found['python']})"
-        raise BackendUnavailable(what, where="samna", used=used, fix=found["advice"])
-    started, _ = client.request("start", "starting samna", _START_S, ports=list(ports) if ports else None)
-    return started
-
-
-def _chosen(boards: list[dict[str, Any]], serial: str | None) -> str:
-    serials = [str(board["serial_number"]) for board in boards]
-    there = f"there: {', '.join(serials)}" if serials else "no board at all"
-    if serial is not None and serial not in serials:
-        fix = "Plug it in, or see `bcall-hw boards`."
-        raise NoSuchBoard("no board with this serial number", where="samna", used=serial[:40], limit=there, fix=fix)
-    if not serials:
-        fix = 'Plug it in and see `bcall-hw boards`; without one, "samna:virtual" and "emulator" work.'
-        raise NoSuchBoard("no board is plugged in", where="samna", fix=fix)
-    if serial is None and len(serials) > 1:
-        raise NoSuchBoard(
-            "several boards are plugged in", where="samna", used=", ".join(serials), fix="Say which: samna:<serial>."
-        )
-    return serial or serials[0]
-
-
-def _check_options(ports: tuple[int, int] | None, debounce_us: int, quiet_s: float, max_spikes: int, on_loss: str) -> None:
-    if ports is not None and not (
-        len(ports) == 2 and all(type(p) is int and 0 < p < 65536 for p in ports) and ports[0] != ports[1]
-    ):
-        raise InvalidValue("two different ports are needed", where="samna ports", used=ports, limit="1 to 65535")
-    if type(debounce_us) is not int or debounce_us < 0:
-        raise InvalidValue("impossible time", where="samna debounce_us", used=debounce_us, limit="0 or more, whole")
-    if isinstance(quiet_s, bool) or not isinstance(quiet_s, Real) or not 0 < quiet_s <= 60:
-        raise InvalidValue("impossible time", where="samna quiet_s", used=quiet_s, limit="above 0, up to 60")
-    if type(max_spikes) is not int or max_spikes < 1:
-        raise InvalidValue("impossible number", where="samna max_spikes", used=max_spikes, limit="1 or more")
-    if on_loss not in ("refuse", "warn"):
-        raise InvalidValue("no such choice", where="samna on_loss", used=on_loss, limit="refuse or warn")
-
-
-def _microseconds(duration_s: float) -> int:
-    fine = not isinstance(duration_s, bool) and isinstance(duration_s, Real) and np.isfinite(duration_s) and duration_s < 1e6
-    us = round(duration_s * 1e6) if fine else 0
-    if us < 1 or abs(duration_s * 1e6 - us) > 1e-3:
-        raise InvalidValue("impossible duration (s)", where="samna run", used=str(duration_s)[:40], limit="a multiple of 1 us")
-    return us
 
 
 def _let_go(client: Client, lock: BoardLock, virtual: VirtualBoardServer | None) -> None:

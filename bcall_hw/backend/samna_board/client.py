@@ -47,12 +47,20 @@ _LINES_S = 5.0
 _LINES = 40
 _LOST = "USB transfer failed"
 _DROPPED = "Dropped EventPacket"
-_BUSY = "in use"
+_NOT_OPENED = "Failed to open"
+#: Words of samna when it dies because the board took nothing.
+_REFUSED = ("failed to set configuration", "failed to write")
 
 
 def samna_python() -> str:
     """The interpreter for the worker: `BCALL_SAMNA_PYTHON`, else the one that runs."""
     return os.environ.get(PYTHON_VARIABLE) or sys.executable
+
+
+def _inherited(python: str) -> dict[str, str]:
+    """The environment, without what would lead another interpreter to this one's modules."""
+    own = python == sys.executable
+    return {name: value for name, value in os.environ.items() if own or name not in ("PYTHONPATH", "PYTHONHOME")}
 
 
 class Client:
@@ -87,7 +95,7 @@ class Client:
                 stderr=subprocess.PIPE,
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,  # Ctrl-C is for this process, which then closes the board
-                env={**os.environ, **(environment or {})},
+                env={**_inherited(self.python), **(environment or {})},
                 text=True,
                 errors="replace",
             )
@@ -147,7 +155,10 @@ class Client:
             answer = frames.receive(self._socket)
             if answer is not None:
                 with self._answered:
-                    self._answered.wait_for(lambda: self._seen >= self._asked, _LINES_S)
+                    if not self._answered.wait_for(lambda: self._seen >= self._asked, _LINES_S):
+                        raise OSError("what libcaer said is lost")
+            if answer is not None and answer[0].get("number") != self._asked:
+                raise OSError("an answer to another request")
         except TimeoutError:
             self._kill()
             fix = "The board's registers are unknown: unplug it and plug it in, and open it again."
@@ -156,6 +167,9 @@ class Client:
             ) from None
         except OSError:
             answer = None
+        except BaseException:  # Ctrl-C: the answer is still to come, and nobody would read it
+            self.abandon()
+            raise
         finally:
             self._lock.release()
         if answer is None:
@@ -163,8 +177,7 @@ class Client:
         if self._lost_line:
             line, self._lost_line = self._lost_line, ""
             self._kill()
-            fix = "Is it plugged in? Its registers are unknown: open it again, the first apply writes all of them."
-            raise BoardLost(f"the board did not take what was sent while {doing}", where="samna", used=line[:200], fix=fix)
+            raise self._lost(doing, line)
         found, rest = answer
         if "problem" in found:
             raise _worker_problem(found, doing)
@@ -182,11 +195,19 @@ class Client:
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         said = [line for line in self._lines if not line.startswith("File ")]
         last = "; ".join(said[-2:])[-300:] or "nothing"
-        if any(_BUSY in line for line in self._lines):
-            fix = "Close the other program; only one can hold a board."
-            return BoardBusy("the board is in use by another program", where="samna", used=last, fix=fix)
+        if any(_NOT_OPENED in line for line in self._lines):
+            fix = "Close the other program, or give your user the right to open its USB device (a udev rule)."
+            what = "the board cannot be opened: another program holds it, or you may not open it"
+            return BoardBusy(what, where="samna", used=last, fix=fix)
+        if self._lost_line or any(text in line for line in self._lines for text in _REFUSED):
+            return self._lost(doing, self._lost_line or last)
         fix = "The board's registers are unknown: open it again, the first apply writes all of them."
         return WorkerDied(f"samna ended ({how}) while {doing}", where=self.python, used=last, fix=fix)
+
+    @staticmethod
+    def _lost(doing: str, line: str) -> BoardLost:
+        fix = "Is it plugged in? Its registers are unknown: open it again, the first apply writes all of them."
+        return BoardLost(f"the board did not take what was sent while {doing}", where="samna", used=line[-200:], fix=fix)
 
     def _ended(self) -> int:
         try:

@@ -9,9 +9,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from bcall_hw.backend.samna_board.worker.frames import VIRTUAL_VARIABLE
 from bcall_hw.errors import BoardBusy
-
-_VIRTUAL = "BCALL_VIRTUAL_BOARD"
 
 
 class BoardLock:
@@ -22,13 +21,10 @@ class BoardLock:
     """
 
     def __init__(self, serial: str, environment: Mapping[str, str] | None = None) -> None:
-        self.serial = serial
-        virtual = (environment or {}).get(_VIRTUAL) or os.environ.get(
-            _VIRTUAL, ""
-        )  # all virtual boards may have one serial number
-        digest = hashlib.sha256(f"{serial}/{virtual}".encode()).hexdigest()[:16]
-        path = Path(tempfile.gettempdir()) / f"bcall-hw-board-{digest}.lock"
-        self._file: int | None = None
+        self.serial, self._file = serial, None  # type: str, int | None
+        if {**os.environ, **(environment or {})}.get(VIRTUAL_VARIABLE):
+            return  # virtual boards may all have one serial number, and each answers one process alone
+        path = Path(tempfile.gettempdir()) / f"bcall-hw-board-{hashlib.sha256(serial.encode()).hexdigest()[:16]}.lock"
         try:
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         except OSError:

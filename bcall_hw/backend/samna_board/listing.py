@@ -6,8 +6,8 @@ import platform
 from contextlib import closing
 from typing import Any
 
-from bcall_hw.backend.samna_board.board import start_samna
 from bcall_hw.backend.samna_board.client import Client, samna_python
+from bcall_hw.backend.samna_board.opening import start_samna
 from bcall_hw.backend.samna_board.virtual.build import find_compiler
 from bcall_hw.errors import BcallError
 

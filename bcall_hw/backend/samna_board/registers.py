@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -100,9 +100,12 @@ def silenced(known: Known) -> Known:
     return replace(known, config=config.with_registers(biases=quiet))
 
 
-def steps(known: Known, wanted: ChipConfig) -> Iterator[Step]:
-    """Requests that bring the chips of `wanted` to it: CAM and SRAM first, so that no synapse gets current before its tag."""
-    new = after(known, wanted).config
+def steps(known: Known, wanted: ChipConfig, leaving: Collection[int] = ()) -> Iterator[Step]:
+    """Requests that bring the chips of `wanted` to it, and silence chips that are in use no more.
+
+    CAM and SRAM come first, so that no synapse gets current before its tag.
+    """
+    new = after(known, wanted, leaving).config
     chip_differs, copy_differs = known.config.cam != new.cam, known.copy_cam != new.cam
     covered = np.zeros(len(new.chips), dtype=bool)
     covered[list(wanted.chips)] = True
@@ -150,14 +153,15 @@ def rewrite(known: Known, chips: tuple[int, ...]) -> Iterator[Step]:
     yield _leaks(config, whole, config.tau2 & whole[:, :, None])
 
 
-def after(known: Known, wanted: ChipConfig) -> Known:
+def after(known: Known, wanted: ChipConfig, leaving: Collection[int] = ()) -> Known:
     """What is known after `steps`."""
-    config, arrays = known.config, {}
+    config, arrays = known.config, dict[str, Any]()
     for name in ("cam", "sram", "biases", "tau2"):
         old, new = getattr(config, name), getattr(wanted, name)
         array = old.copy()
         array[list(wanted.chips)] = new
         arrays[name] = array
+    arrays["biases"][list(leaving)] = silenced(known).config.biases[list(leaving)]
     copy = known.copy_cam.copy()
     copy[list(wanted.chips)] = wanted.cam
     return Known(config.with_registers(**arrays), copy)

@@ -14,6 +14,8 @@ from bcall_hw.recording import SPIKE_DTYPE
 
 #: A spike may carry a stamp so much later than the host's clock says (us): clocks differ.
 _SLACK_US = 50_000
+#: Stamps come in order; a step back by more than this (us) is the reset of the time stamps.
+_RESET_US = 1_000
 #: Part of a round of time stamps by which they may run ahead of the host.
 _AHEAD = 0.25
 
@@ -35,12 +37,18 @@ class Read:
     readings: list[tuple[int, int]]
 
     @classmethod
-    def unpack(cls, body: bytes, readings: list[tuple[int, int]]) -> Read:
+    def unpack(cls, body: bytes, given: list[list[int]]) -> Read:
         """From the worker's answer."""
+        readings = [(count, at) for count, at in given]
         n = sum(count for count, _ in readings)
         stamps = np.frombuffer(body, dtype="<i4", count=n)
         rest = np.frombuffer(body, dtype="<u2", offset=4 * n).reshape(3, n)
         return cls(stamps, rest[0], rest[1], rest[2], readings)
+
+    def joined(self, later: Read) -> Read:
+        """Both, in order."""
+        parts = [np.concatenate([getattr(self, n), getattr(later, n)]) for n in ("stamps", "chip", "core", "neuron")]
+        return Read(parts[0], parts[1], parts[2], parts[3], [*self.readings, *later.readings])
 
     @property
     def host_us(self) -> IntArray:
@@ -86,6 +94,7 @@ def spikes_of_run(read: Read, chip: ChipModel, duration_us: int, debounce_us: in
     """
     times = unwrapped_us(read, chip)
     stale = times > read.host_us + _SLACK_US
+    stale[: _after_reset(times)] = True
     late = ~stale & (times > duration_us)
     if times.size and stale.all():
         used, fix = f"first stamp {int(times[0])} us", "Open the board again; its clock did not follow the reset."
@@ -100,6 +109,19 @@ def spikes_of_run(read: Read, chip: ChipModel, duration_us: int, debounce_us: in
     spikes = spikes[np.lexsort((spikes["neuron"], spikes["core"], spikes["chip"], spikes["time_us"]))]
     debounced = without_bounces(spikes, debounce_us)
     return Sorted(debounced, int(late.sum()), int(stale.sum()), len(spikes) - len(debounced))
+
+
+def _after_reset(times: IntArray) -> int:
+    """Where the spikes after the reset begin: they come through one stream, and their stamps step back there.
+
+    Raises:
+        TimestampsBroken: they step back more than once.
+    """
+    back = np.flatnonzero(np.diff(times) < -_RESET_US) + 1
+    if back.size > 1:
+        used = f"{int(times[back[1] - 1])} us, then {int(times[back[1]])} us"
+        raise TimestampsBroken("time stamps step back more than once in a run", where="samna", used=used)
+    return int(back[0]) if back.size else 0
 
 
 def without_bounces(spikes: npt.NDArray[np.void], debounce_us: int) -> npt.NDArray[np.void]:

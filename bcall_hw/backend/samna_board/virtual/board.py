@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Literal
@@ -51,6 +52,7 @@ class VirtualBoard:
     ) -> None:
         self.chip, self.profile, self.dt_us = chip, profile or BoardProfile(), dt_us
         self._options: dict[str, Any] = {"implementation": implementation, "dt_us": dt_us, "pulses": pulses}
+        Emulator(chip, (0,), self.profile, **self._options)  # refuses impossible options before anybody opens the board
         self.device = Device(chip, None if log is None else self._log)
         self._write_line = log
         self._quiet = np.array(chip.quiet_codes, dtype=BIAS_DTYPE)
@@ -65,6 +67,16 @@ class VirtualBoard:
     def _log(self, line: str) -> None:
         if self._write_line:
             self._write_line(f"{self.time_us * 1e-6:12.6f} s  {line}")
+
+    def warm_up(self) -> None:
+        """Compile and work out what the first stretch of time would have to wait for."""
+        chips = tuple(range(self.chip.geometry.chips))
+        emulator = Emulator(self.chip, chips, self.profile, **self._options)
+        quiet = ChipConfig.after_opening(self.chip, chips)
+        biases = quiet.biases.copy()
+        biases[...] = self._quiet
+        emulator.apply(quiet.with_registers(biases=biases))
+        emulator.run(Stimulus(self.chip), self.dt_us * 1e-6)
 
     def describe(self) -> dict[str, Any]:
         """Profile and emulator options, as plain values."""
@@ -151,7 +163,7 @@ class VirtualBoard:
                 self._apply(config, [*fine, core])
                 fine.append(core)
             except BcallError as problem:
-                self.refused[core] = str(problem)
+                self.refused[core] = re.sub(r"^chip \d+ core \d+( neuron \d+)?: ", "", str(problem))
                 self.device.say(f"chip {core[0]} core {core[1]} rests, it cannot be emulated: {problem}")
         self._apply(config, fine)
 

@@ -48,6 +48,8 @@ def stand_in_library() -> Path:
     name = f"stand_in-{digest}.so"
     try:
         folder = cache_folder()
+        if not _can_be_preloaded(folder):
+            return _build_for_this_process(name)
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / name).is_file():
             return folder / name
@@ -63,9 +65,17 @@ def stand_in_library() -> Path:
     return folder / name
 
 
+def _can_be_preloaded(folder: Path) -> bool:
+    """LD_PRELOAD separates its entries by spaces and colons."""
+    return not any(c.isspace() or c == ":" for c in str(folder))
+
+
 @lru_cache(maxsize=1)
 def _build_for_this_process(name: str) -> Path:
     folder = tempfile.mkdtemp(prefix="bcall-")
+    if not _can_be_preloaded(Path(folder)):
+        fix = "Set TMPDIR to another folder."
+        raise BackendUnavailable("a path with spaces or colons cannot be preloaded", where=folder, fix=fix)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     _build(Path(folder) / name)
     return Path(folder) / name

@@ -190,7 +190,7 @@ class Device:
         if source >= len(self.poisson_rates_hz) or not 0 <= rate_hz <= limits.max_hz:
             self.say(f"Poisson source {source}: {rate_hz} Hz is out of range, nothing changes")
             return
-        steps = int(rate_hz / limits.step_hz + 1e-9)
+        steps = int(np.float32(rate_hz) / np.float32(limits.step_hz))  # as libcaer: single precision, cut
         self.poisson_rates_hz[source] = steps * limits.step_hz
         self.say(f"Poisson source {source}: {rate_hz:.3f} Hz, played as {steps * limits.step_hz:.3f} Hz")
 

@@ -64,13 +64,13 @@ class Faults:
         at, after = getattr(self, name), getattr(self, f"{name}_words")
         return (at is not None and time_us >= at) or (after is not None and words >= after)
 
-    def flooded(self, spikes: npt.NDArray[np.void], end_us: int, us: int) -> npt.NDArray[np.void]:
+    def flooded(self, spikes: npt.NDArray[np.void], end_us: int, us: int, neurons: int) -> npt.NDArray[np.void]:
         """Spikes of a stretch of time that ends at `end_us`, with those of the broken core (chip 0, core 0)."""
         count = int(self.flood_hz * us * 1e-6)
         if not count:
             return spikes
         flood = np.zeros(count, dtype=SPIKE_DTYPE)
         flood["time_us"] = end_us - us + 1 + np.arange(count) * us // count
-        flood["neuron"] = np.arange(count) % 256
+        flood["neuron"] = np.arange(count) % neurons
         both = np.concatenate([spikes, flood])
         return both[np.argsort(both["time_us"], kind="stable")]

@@ -19,14 +19,17 @@ from bcall_hw.backend.samna_board.virtual import link
 from bcall_hw.backend.samna_board.virtual.board import VirtualBoard
 from bcall_hw.backend.samna_board.virtual.faults import Faults
 from bcall_hw.backend.samna_board.virtual.link import EVENT_DTYPE, Message, What
-from bcall_hw.errors import BackendProblem, BcallError, InvalidValue
+from bcall_hw.backend.samna_board.worker.frames import VIRTUAL_VARIABLE
+from bcall_hw.errors import BackendProblem, BackendUnavailable, BcallError, InvalidValue
 
 Clock = Literal["wall", "sleep"]
 CLOCKS = ("wall", "sleep")
 
 _EVENTS_AT_ONCE = 8192
+_LONGEST_PATH = 100
 _TICK_S = 0.005
 _CHUNK_US = 20_000
+_WRITING_US = 100_000
 _TOO_FAR_BEHIND_US = 500_000
 
 
@@ -46,6 +49,7 @@ class VirtualBoardServer:
         was_opened: whether some process opened the board.
         problem: what stopped the board, or None.
         lost_us: board time that the emulator did not keep up with (clock "wall").
+        longest_lag_us: the longest time that the board's clock was behind (clock "wall").
     """
 
     def __init__(
@@ -56,7 +60,8 @@ class VirtualBoardServer:
         if not serial.isalnum() or not serial.isascii() or len(serial) > 8:
             raise InvalidValue("serial numbers are up to 8 letters and digits", where="virtual board", used=serial[:40])
         self.board, self.clock, self.serial, self.faults = board, clock, serial, faults or Faults()
-        self.spikes_sent = self.spikes_in_all = self.lost_us = 0
+        self.spikes_sent = self.spikes_in_all = self.lost_us = self.longest_lag_us = 0
+        self._written_at = 0.0
         self.was_opened = False
         self.problem: BcallError | None = None
         self._lock, self._data_lock = threading.Lock(), threading.Lock()
@@ -66,11 +71,18 @@ class VirtualBoardServer:
         self._closed, self._opened_at, self._last_stamp, self._packets = threading.Event(), 0.0, 0, 0
         self._folder = tempfile.TemporaryDirectory(prefix="bcall-", ignore_cleanup_errors=True)
         self.path = str(Path(self._folder.name) / "board")
+        if len(self.path) > _LONGEST_PATH:
+            where, fix = self.path[:200], "Set TMPDIR to a folder with a shorter name."
+            self._folder.cleanup()
+            raise BackendUnavailable(
+                "the path of the virtual board's socket is too long", where=where, limit=_LONGEST_PATH, fix=fix
+            )
         self._listening = socket.socket(socket.AF_UNIX)
         self._listening.bind(self.path)
         self._listening.listen(16)
         self._start(self._accept)
         if clock == "wall":
+            board.warm_up()
             self._start(self._follow_the_wall)
 
     def _start(self, what: Any, *args: Any) -> None:
@@ -173,6 +185,7 @@ class VirtualBoardServer:
             if self._is_there():
                 link.answer(connection, 0, self.spikes_sent)
         else:
+            self._written_at = time.monotonic()
             with self._lock:
                 ignored = self.faults.no_reset and message.address == self.board.chip.device.timestamp_reset
                 if not ignored:
@@ -200,6 +213,9 @@ class VirtualBoardServer:
             if self._owner is None or self.problem is not None or not self._is_there():
                 continue
             behind = int((time.monotonic() - self._opened_at) * 1e6) - self.board.time_us
+            if behind < _WRITING_US and time.monotonic() - self._written_at < _TICK_S:
+                continue  # words are coming: they take effect together, instead of one by one with an effort each
+            self.longest_lag_us = max(self.longest_lag_us, behind)
             if behind > _TOO_FAR_BEHIND_US:
                 self.lost_us += behind - _TOO_FAR_BEHIND_US
                 self._opened_at += (behind - _TOO_FAR_BEHIND_US) * 1e-6
@@ -217,7 +233,7 @@ class VirtualBoardServer:
             before = self.board.stamp_us
             spikes = self.board.advance(us)
             passed = self.board.stamp_us - before
-            spikes = self.faults.flooded(spikes, self.board.stamp_us, passed)
+            spikes = self.faults.flooded(spikes, self.board.stamp_us, passed, self.board.chip.geometry.neurons)
         self._send(spikes)
 
     def _send(self, spikes: npt.NDArray[np.void]) -> None:
@@ -245,4 +261,4 @@ class VirtualBoardServer:
 def environment(library: Path, socket_path: str) -> dict[str, str]:
     """What a process needs in its environment to see the virtual board."""
     before = os.environ.get("LD_PRELOAD", "")
-    return {"LD_PRELOAD": f"{library}:{before}" if before else str(library), "BCALL_VIRTUAL_BOARD": socket_path}
+    return {"LD_PRELOAD": f"{library}:{before}" if before else str(library), VIRTUAL_VARIABLE: socket_path}

@@ -37,6 +37,9 @@ enum { WRAPPED = 1, DROPPED = 2 };
 #define SPIKE_SLOT 1
 #define SPECIAL_EVENT 0
 #define SECONDS_TO_READ 30
+/* Module and parameter of a word for the selected chip, see `device.chip_word` of the chip model. */
+#define CHIP_MODULE 5
+#define CHIP_CONTENT 2
 /* Looks at samna's threads, one a millisecond: so many idle ones in a row are enough. A running event graph never idles. */
 #define IDLE_LOOKS 10
 #define MOST_LOOKS 200
@@ -89,8 +92,21 @@ static bool reading;
 static notify_t notify;
 static void *notify_user;
 
-static void complain(const char *what) {
-	fprintf(stderr, "[CRITICAL] %s: %s\n", device_string[0] ? device_string : "Dynap-se", what);
+/* libcaer's own log decides by its level what is printed; where there is no libcaer (a test), everything is. */
+enum { CRITICAL = 2, NOTICE = 5 };
+static void (*caer_log)(int level, const char *subject, const char *format, ...);
+
+static void complain(int level, const char *what) {
+	const char *subject = device_string[0] ? device_string : "Dynap-se";
+	if (caer_log != NULL) caer_log(level, subject, "%s", what);
+	else fprintf(stderr, "%s: %s\n", subject, what);
+}
+
+/* A function of the libcaer that the caller is linked to; this library is not. */
+static void *of_libcaer(const char *name, void *caller) {
+	Dl_info where;
+	void *handle = dladdr(caller, &where) != 0 ? dlopen(where.dli_fname, RTLD_LAZY | RTLD_NOLOAD) : NULL;
+	return handle != NULL ? dlsym(handle, name) : NULL;
 }
 
 static bool put(int fd, const void *bytes, size_t size) {
@@ -148,11 +164,14 @@ static bool message(struct head head, const uint32_t *words, struct head *answer
 	return fine;
 }
 
-static bool sent(struct head head, const uint32_t *words) {
+/* Of calls that fail, libcaer tells those alone whose arrival the board confirms: words for a chip, and stimulus memory. */
+static bool sent(struct head head, const uint32_t *words, const char *complaint) {
 	bool fine = message(head, words, NULL, NULL);
-	if (!fine) complain("Failed to send configuration, USB transfer failed.");
+	if (!fine && complaint != NULL) complain(CRITICAL, complaint);
 	return fine;
 }
+
+#define CHIP_FAILED "Failed to send chip config, USB transfer failed."
 
 /* Finding and opening ------------------------------------------------------------------------------------------------ */
 
@@ -178,16 +197,24 @@ ssize_t caerDeviceDiscover(int16_t type, struct discovered **found) {
 }
 
 static void *read_spikes(void *unused);
+void *caerDeviceDataGet(void *handle);
+
+static void free_container(struct container *container) {
+	free(container->packet[0]);
+	free(container->packet[SPIKE_SLOT]);
+	free(container);
+}
 
 void *caerDeviceOpen(uint16_t id, uint16_t type, uint8_t bus, uint8_t address, const char *wanted) {
 	struct head answer;
 	(void) id, (void) bus, (void) address, (void) wanted;
+	*(void **) &caer_log = of_libcaer("caerLog", __builtin_return_address(0));
 	if (type != CAER_DEVICE_DYNAPSE || !message((struct head){ .what = OPEN }, NULL, &answer, NULL)) {
-		complain("Failed to open device.");
+		complain(CRITICAL, "Failed to open device.");
 		return NULL;
 	}
-	if (answer.a != 0) {
-		complain("Failed to open device: it is in use (LIBUSB_ERROR_BUSY).");
+	if (answer.a != 0) { /* another process has it */
+		complain(CRITICAL, "Failed to open device.");
 		return NULL;
 	}
 	sleep_is_time = (answer.b & SLEEP_IS_TIME) != 0;
@@ -204,6 +231,7 @@ bool caerDeviceClose(void **handle) {
 		pthread_join(reader, NULL);
 		close(data_socket);
 		reading = false;
+		for (void *left; (left = caerDeviceDataGet(&device)) != NULL;) free_container(left);
 	}
 	return message((struct head){ .what = CLOSE }, NULL, &answer, NULL);
 }
@@ -217,13 +245,15 @@ struct info caerDynapseInfoGet(void *handle) {
 
 bool caerDeviceSendDefaultConfig(void *handle) {
 	(void) handle;
-	return sent((struct head){ .what = DEFAULTS }, NULL);
+	return sent((struct head){ .what = DEFAULTS }, NULL, CHIP_FAILED);
 }
 
 bool caerDeviceConfigSet(void *handle, int8_t module, uint8_t parameter, uint32_t value) {
 	(void) handle;
 	if (module < 0) return true; /* settings of the host side: sizes of buffers and packets */
-	return sent((struct head){ .what = SET, .a = (uint32_t) module << 8 | parameter, .b = value }, NULL);
+	bool confirmed = module == CHIP_MODULE && parameter == CHIP_CONTENT;
+	struct head head = { .what = SET, .a = (uint32_t) module << 8 | parameter, .b = value };
+	return sent(head, NULL, confirmed ? CHIP_FAILED : NULL);
 }
 
 bool caerDeviceConfigGet(void *handle, int8_t module, uint8_t parameter, uint32_t *value) {
@@ -237,7 +267,7 @@ bool caerDeviceConfigGet(void *handle, int8_t module, uint8_t parameter, uint32_
 
 bool caerDynapseSendDataToUSB(void *handle, const uint32_t *words, size_t count) {
 	(void) handle;
-	return sent((struct head){ .what = WORDS, .count = (uint32_t) count }, words);
+	return sent((struct head){ .what = WORDS, .count = (uint32_t) count }, words, CHIP_FAILED);
 }
 
 bool caerDynapseWriteSramWords(void *handle, const uint16_t *words, uint32_t base, size_t count) {
@@ -245,7 +275,7 @@ bool caerDynapseWriteSramWords(void *handle, const uint16_t *words, uint32_t bas
 	uint32_t *wide = malloc((count + 1) * sizeof *wide);
 	if (wide == NULL) return false;
 	for (size_t k = 0; k < count; k++) wide[k] = words[k];
-	bool fine = sent((struct head){ .what = MEMORY, .a = base, .count = (uint32_t) count }, wide);
+	bool fine = sent((struct head){ .what = MEMORY, .a = base, .count = (uint32_t) count }, wide, CHIP_FAILED);
 	free(wide);
 	return fine;
 }
@@ -254,18 +284,10 @@ bool caerDynapseWritePoissonSpikeRate(void *handle, uint16_t neuron, float rate_
 	uint32_t bits;
 	(void) handle;
 	memcpy(&bits, &rate_hz, sizeof bits);
-	return sent((struct head){ .what = POISSON, .a = neuron, .b = bits }, NULL);
+	return sent((struct head){ .what = POISSON, .a = neuron, .b = bits }, NULL, NULL);
 }
 
-/* One word at a time, made by the real libcaer's own generators: the caller is linked to it, this library is not. */
-static void *of_libcaer(const char *name, void *caller) {
-	Dl_info where;
-	void *handle = dladdr(caller, &where) != 0 ? dlopen(where.dli_fname, RTLD_LAZY | RTLD_NOLOAD) : NULL;
-	void *found = handle != NULL ? dlsym(handle, name) : NULL;
-	if (found == NULL) complain("A word cannot be made: libcaer's generators were not found.");
-	return found;
-}
-
+/* One word at a time, made by the real libcaer's own generators. */
 bool caerDynapseWriteCam(void *handle, uint16_t input, uint16_t neuron, uint8_t entry, uint8_t type) {
 	uint32_t (*make)(uint16_t, uint16_t, uint8_t, uint8_t);
 	*(void **) &make = of_libcaer("caerDynapseGenerateCamBits", __builtin_return_address(0));
@@ -304,7 +326,11 @@ static void *read_spikes(void *unused) {
 			free(container), free(item), free(spikes);
 			break;
 		}
-		if (head.b & DROPPED) complain("Dropped EventPacketContainer because ring-buffer full!");
+		if (head.b & DROPPED) {
+			complain(NOTICE, "Dropped EventPacket Container because ring-buffer full!");
+			free(container), free(item), free(spikes);
+			continue;
+		}
 		container->number = container->valid = (int32_t) head.count;
 		container->packets = 2;
 		container->packet[SPIKE_SLOT] = spikes;
@@ -368,7 +394,7 @@ static void wait_until_taken(uint32_t sent_so_far) {
 	pthread_mutex_lock(&queue_lock);
 	while (taken != sent_so_far && !gone)
 		if (pthread_cond_timedwait(&queue_changed, &queue_lock, &until) == ETIMEDOUT) {
-			complain("Spikes were not taken from the virtual board in time.");
+			complain(CRITICAL, "Spikes were not taken from the virtual board in time.");
 			break;
 		}
 	pthread_mutex_unlock(&queue_lock);

@@ -2,7 +2,7 @@
 
 | generation | samna | how it is known |
 |---|---|---|
-| `DeviceNode` | 0.7 and older | verified: the real 0.7.1.0, on the virtual board |
+| `DeviceNode` | 0.7 and older | 0.7.1.0 verified: the real binary, on the virtual board; others read |
 | `DeviceModule` | 0.8 to 0.14 | read: the vendor's documents and public scripts of 0.14.10 |
 | `InOneProcess` | 0.15 and newer | read: the vendor's documents of 0.3x to 0.48; no public source shows a DYNAP-SE1 on them |
 
@@ -31,7 +31,10 @@ class PortInUse(Exception):
 class DeviceNode:
     """samna 0.7: a node with remote objects; a board opened under a name."""
 
-    evidence = "verified"
+    #: The version that was tried.
+    verified = "0.7.1.0"
+    #: It opens the first board that it can, whichever was asked for (seen with two boards listed).
+    opens_any = True
 
     def __init__(self, samna: Any, ports: tuple[int, int] | None) -> None:
         self._samna = samna
@@ -62,7 +65,8 @@ class DeviceNode:
 class DeviceModule:
     """samna 0.8 to 0.14: the same nodes, but boards are opened by `samna.device`, and events run through a graph."""
 
-    evidence = "read"
+    verified = ""
+    opens_any = False
 
     def __init__(self, samna: Any, ports: tuple[int, int] | None) -> None:
         self._samna = samna

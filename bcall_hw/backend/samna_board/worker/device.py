@@ -12,8 +12,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from .adapters import Adapter, NoSuchBoard
+from .frames import VIRTUAL_VARIABLE
 
 _SLICE_US = 250_000
+#: After a run whose neurons go on firing, read for so long at most (s).
+_MOST_AFTER_S = 5.0
 _CAM, _SRAM, _BIAS, _TAU2 = (struct.Struct(layout) for layout in ("<7H", "<10H", "<5H", "<4H"))
 _EVENT = struct.Struct("<HBBH")
 
@@ -31,9 +34,12 @@ class Device:
         serial: which board; None for the only one.
         biases: names of the biases in the order of their numbers.
         types: name of each synapse type by its code.
+        probe: number of a bias that matters to no neuron.
     """
 
-    def __init__(self, samna: Any, adapter: Adapter, serial: str | None, biases: list[str], types: dict[str, str]) -> None:
+    def __init__(
+        self, samna: Any, adapter: Adapter, serial: str | None, biases: list[str], types: dict[str, str], probe: int
+    ) -> None:
         self._samna, self._adapter = samna, adapter
         found = adapter.boards()
         serials = [board.serial_number for board in found]
@@ -57,6 +63,7 @@ class Device:
         self._poisson_chip: int | None = None
         self._rates: dict[int, float] = {}
         self._sink = adapter.sink(self._model)
+        self._probe, self._idle = probe, 0
 
     def close(self) -> None:
         """Stop the generators and let the board go."""
@@ -164,7 +171,7 @@ class Device:
         Raises:
             Broken: the parent asked to stop, or has gone.
         """
-        stale = len(self._events())
+        stale, self._idle = self._idle + len(self._events()), 0
         readings: list[tuple[int, int]] = []
         columns = [array("i"), array("H"), array("H"), array("H")]
         self._api.reset_timestamp()
@@ -183,12 +190,35 @@ class Device:
                 self._generator.stop()
             if poisson:
                 self._poisson.stop()
-        last = time.monotonic()
-        while len(columns[0]) <= most and time.monotonic() - last < quiet_s:
+        last = end = time.monotonic()
+        # Stamps come in order: once one lies behind the end of the run, all of the run are here.
+        while not (columns[0] and columns[0][-1] > duration_us) and time.monotonic() - last < quiet_s:
             if self._read(columns, readings, max(duration_us, _us_since(began))):
                 last = time.monotonic()
+            if time.monotonic() - end > _MOST_AFTER_S or len(columns[0]) > most:
+                break
             _listen(parent, 0.002)
+        self._write_probe()
         return readings, [column.tobytes() for column in columns], stale
+
+    def more(self) -> tuple[list[tuple[int, int]], list[bytes]]:
+        """What came since the last reading of a run, as in `run`."""
+        readings: list[tuple[int, int]] = []
+        columns = [array("i"), array("H"), array("H"), array("H")]
+        self._read(columns, readings, 0)
+        return readings, [column.tobytes() for column in columns]
+
+    def idle(self) -> None:
+        """Throw away what came between runs, and count it."""
+        self._idle += len(self._events())
+
+    def _write_probe(self) -> None:
+        """Words that the board confirms: if it is gone, libcaer says so now."""
+        parameter = self._parameters[0, 0][self._probe]
+        fine = parameter.fine_value
+        for value in (fine ^ 1, fine):
+            parameter.fine_value = value
+            self._model.update_single_parameter(parameter, 0, 0)
 
     def _events(self) -> list[Any]:
         events: list[Any] = self._sink.get_events()
@@ -213,7 +243,7 @@ class Device:
 def describe(board: Any) -> dict[str, Any]:
     """A board as samna lists it."""
     names = ("serial_number", "device_type_name", "logic_version", "usb_bus_number", "usb_device_address")
-    return {name: getattr(board, name, None) for name in names} | {"virtual": bool(os.environ.get("BCALL_VIRTUAL_BOARD"))}
+    return {name: getattr(board, name, None) for name in names} | {"virtual": bool(os.environ.get(VIRTUAL_VARIABLE))}
 
 
 def _slices(duration_us: int, parent: socket.socket) -> Iterator[int]:

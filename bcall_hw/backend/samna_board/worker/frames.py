@@ -10,6 +10,9 @@ from typing import Any
 #: Begins a line on standard error that comes before each answer; the number of the request follows.
 ANSWERED = "bcall-hw answered"
 
+#: In the environment of a process whose samna sees a virtual board: its socket.
+VIRTUAL_VARIABLE = "BCALL_VIRTUAL_BOARD"
+
 _LENGTHS = struct.Struct("<QQ")
 _AT_ONCE = 1 << 20
 

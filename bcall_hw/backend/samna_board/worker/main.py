@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import importlib
 import os
 import platform
+import select
 import signal
 import socket
 import sys
@@ -17,6 +19,9 @@ from .device import Broken, Device, describe
 from .find import find_samna
 
 _GRACE_S = 5.0
+_IDLE_S = 0.5
+#: libcaer's log level at which it tells of dropped spikes.
+_NOTICE = 5
 
 
 class Worker:
@@ -27,6 +32,13 @@ class Worker:
         self._samna: Any = None
         self._adapter: Any = None
         self.device: Device | None = None
+
+    def next_request(self) -> tuple[dict[str, Any], bytes] | None:
+        """Wait for the parent; meanwhile spikes of an open board must not pile up."""
+        while not select.select([self._parent], [], [], _IDLE_S)[0]:
+            if self.device is not None:
+                self.device.idle()
+        return frames.receive(self._parent)
 
     def answer(self, head: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
         """The answer to one request."""
@@ -44,9 +56,12 @@ class Worker:
         del body
         version = find_samna().version or "unknown"
         self._samna = importlib.import_module("samna")
+        tell_notices()
         adapter = adapter_for(version)
         self._adapter = adapter(self._samna, tuple(head["ports"]) if head["ports"] else None)
-        return {"version": version, "adapter": adapter.__name__, "evidence": adapter.evidence}, b""
+        evidence = "verified" if version == adapter.verified else "read"
+        found = {"version": version, "adapter": adapter.__name__, "evidence": evidence, "opens_any": adapter.opens_any}
+        return found, b""
 
     def do_boards(self, head: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
         """The boards that are there."""
@@ -56,7 +71,8 @@ class Worker:
     def do_open(self, head: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
         """Open a board."""
         del body
-        self.device = Device(self._samna, self._adapter, head["serial"], head["biases"], head["types"])
+        wanted = (head["serial"], head["biases"], head["types"], head["probe"])
+        self.device = Device(self._samna, self._adapter, *wanted)
         return {"board": self.device.info}, b""
 
     def do_write(self, head: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
@@ -99,6 +115,12 @@ class Worker:
         readings, columns, stale = self._open().run(self._parent, *wanted)
         return {"readings": readings, "stale": stale}, b"".join(columns)
 
+    def do_more(self, head: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
+        """Spikes that came after a run was read."""
+        del head, body
+        readings, columns = self._open().more()
+        return {"readings": readings}, b"".join(columns)
+
     def do_close(self, head: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
         """Let the board go."""
         del head, body
@@ -115,13 +137,21 @@ class Worker:
         return self.device
 
 
+def tell_notices() -> None:
+    """Let libcaer tell of dropped spikes; samna leaves its log at errors. Where no libcaer is loaded nothing is changed."""
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+        loaded = {line.split(maxsplit=5)[-1].strip() for line in maps if "/libcaer" in line}
+    for path in sorted(loaded):
+        ctypes.CDLL(path).caerLogLevelSet(_NOTICE)
+
+
 def main(descriptor: int) -> None:
     """Serve the parent on an inherited socket; ends the process, samna's own way out would crash with a board open."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = socket.socket(fileno=descriptor)
     os.dup2(2, 1)  # samna prints
     worker = Worker(parent)
-    while (request := frames.receive(parent)) is not None:
+    while (request := worker.next_request()) is not None:
         head, body = request
         # Should samna hang with nobody left to kill this process, it ends itself.
         faulthandler.dump_traceback_later(head["seconds"] + _GRACE_S, exit=True)
@@ -134,6 +164,7 @@ def main(descriptor: int) -> None:
         except Exception as problem:
             answer, found = {"problem": "Exception", "text": f"{type(problem).__name__}: {problem}"}, b""
         faulthandler.cancel_dump_traceback_later()
+        answer["number"] = head["number"]
         # What libcaer complained of before this line belongs to this answer.
         os.write(2, f"\n{frames.ANSWERED} {head['number']}\n".encode())
         try:
