@@ -80,24 +80,31 @@ def test_a_stamp_a_little_ahead_of_the_hosts_clock_stays_in_its_round() -> None:
     assert unwrapped_us(read_of(readings, rng), short_rounds()).tolist() == times
 
 
+def test_stamps_that_step_back_twice_are_no_run() -> None:
+    read = read_of([([400_000, 5, 900, 90_000, 7], 250_000)], np.random.default_rng(1))
+    with pytest.raises(TimestampsBroken, match="more than once"):
+        spikes_of_run(read, CHIP, 250_000, 0)
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_spikes_are_kept_late_or_stale_one_by_one(seed: int) -> None:
     rng = np.random.default_rng(40 + seed)
     duration_us, debounce_us = int(rng.integers(100_000, 500_000)), int(rng.choice([0, 1, 40, 3000]))
-    readings, kinds, rows = [], Counter[str](), []
-    for at in sorted(rng.integers(100_000, 700_000, 25).tolist()):
-        stamps = []
-        for _ in range(int(rng.integers(1, 30))):
-            if rng.random() < 0.1:  # from before the reset
-                stamps.append(at + int(rng.integers(50_001, 2**30)))
-                kinds["stale"] += 1
-            else:
-                stamps.append(int(rng.integers(1, at)))
-                kinds["late"] += stamps[-1] > duration_us
-        readings.append((stamps, at))
+    # What was on its way when the time stamps were reset comes first, then the run's, in order.
+    before = sorted(rng.integers(200_000, 2**30, int(rng.choice([0, 1, 20]))).tolist())
+    if seed % 2:  # of a short run just before
+        before = [310_000 + k for k in range(len(before))]
+    times, kinds, rows = sorted(rng.integers(1, 700_000, 300).tolist()), Counter[str](), []
+    readings, at = [(before, int(rng.integers(1, 100_000)))], 0
+    times[0] = min(times[0], 100_000)
+    for part in np.array_split(np.array(times), 25):
+        at = max(at, int(part[-1])) + int(rng.integers(0, 5_000))
+        readings.append((part.tolist(), at))
     read = read_of(readings, rng)
-    for index, (stamp, at) in enumerate((s, at) for stamps, at in readings for s in stamps):
-        if stamp <= at and stamp <= duration_us:
+    kinds["stale"] = len(before)
+    for index, stamp in enumerate(times, start=len(before)):
+        kinds["late"] += stamp > duration_us
+        if stamp <= duration_us:
             rows.append((stamp, *(int(getattr(read, name)[index]) for name in ("chip", "core", "neuron"))))
     rows.sort()
     found = spikes_of_run(read, CHIP, duration_us, debounce_us)

@@ -21,6 +21,7 @@ import pytest
 from emulator_helpers import CHIP, events, poisson, silence
 
 from bcall_hw.backend.samna_board import board as board_module
+from bcall_hw.backend.samna_board import opening
 from bcall_hw.backend.samna_board.board import SamnaBoard
 from bcall_hw.backend.samna_board.client import _START, PYTHON_VARIABLE, Client
 from bcall_hw.backend.samna_board.worker import adapters, frames
@@ -188,7 +189,7 @@ VERSIONS = {
 def test_which_generation_a_version_belongs_to(version: str) -> None:
     adapter = adapters.adapter_for(version)
     assert adapter.__name__ == VERSIONS[version]
-    assert adapter.evidence == ("verified" if adapter is adapters.DeviceNode else "read")
+    assert adapter.verified == ("0.7.1.0" if adapter is adapters.DeviceNode else "")
 
 
 def used(adapter: Any) -> None:
@@ -470,7 +471,10 @@ def test_which_board(opened: Opened) -> None:
         opened("OTHER")
     with pytest.raises(NoSuchBoard, match="several"):
         opened(serials=[SERIAL, "TWO"])
-    assert opened(f"{SERIAL}b", serials=[SERIAL, f"{SERIAL}b"]).serial == f"{SERIAL}b"
+    with pytest.raises(NoSuchBoard, match=r"opens the first.*Unplug the others"):
+        opened(f"{SERIAL}b", serials=[SERIAL, f"{SERIAL}b"])
+    with pytest.raises(BoardBusy, match="right to open"):
+        opened(serials=[""])
 
 
 def test_one_holder_for_a_board(opened: Opened) -> None:
@@ -517,8 +521,10 @@ def test_an_exception_of_samna_is_an_error_here(moment: str, opened: Opened) -> 
 
 @pytest.mark.parametrize("moment", ["SamnaNode", "open_device", "apply_configuration", "get_events"])
 def test_a_samna_that_hangs_is_ended(moment: str, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_START_S", "_OPEN_S", "_WRITE_S", "_RUN_MORE_S"):
+    for name in ("_OPEN_S", "_WRITE_S", "_RUN_MORE_S"):
         monkeypatch.setattr(board_module, name, 0.8)
+    monkeypatch.setattr(board_module, "_WORD_S", 0.0)
+    monkeypatch.setattr(opening, "START_S", 0.8)
     began = time.monotonic()
     with pytest.raises(WorkerHangs, match=r"did not answer while .* and was ended"):
         lived(opened, [[moment, 0, "hang"]])
@@ -579,7 +585,7 @@ def test_usb_failures_that_are_only_printed_are_an_error(opened: Opened) -> None
 
 def test_a_board_that_another_program_holds(opened: Opened) -> None:
     faults = [["open_device", 1, "print Failed to open device: it is in use"], ["open_device", 1, "abort"]]
-    with pytest.raises(BoardBusy, match="in use by another program"):
+    with pytest.raises(BoardBusy, match="another program holds it"):
         opened(faults=faults)
 
 
@@ -649,7 +655,8 @@ def ask(worker: socket.socket, do: str, **head: Any) -> dict[str, Any]:
     return answer[0]
 
 
-OPENING = {"serial": None, "biases": NAMES, "types": {"0": "GABA_B", "1": "GABA_A", "2": "NMDA", "3": "AMPA"}}
+TYPES = {"0": "GABA_B", "1": "GABA_A", "2": "NMDA", "3": "AMPA"}
+OPENING = {"serial": None, "biases": NAMES, "types": TYPES, "probe": NAMES.index("R2R_P")}
 RUN = {"duration_us": 60_000_000, "listed": True, "poisson": True, "quiet_s": 0.01, "most": 10}
 
 

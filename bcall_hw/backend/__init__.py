@@ -29,7 +29,7 @@ class Backend(Protocol):
         ...
 
     def preview(self, config: ChipConfig) -> Words:
-        """The words that `apply` would write now, in order; nothing is written."""
+        """The words that `apply` would write now; nothing is written."""
         ...
 
     def apply(self, config: ChipConfig) -> int:

@@ -155,8 +155,8 @@ class SamnaBoard:
     def preview(self, config: ChipConfig) -> Words:
         """The words that `apply` would send now.
 
-        They come step by step; within a step (CAM and SRAM, biases, leak choices) samna chooses the order. A reset of a core's leak
-        choices stands as one word for each neuron.
+        They come step by step; within a step (CAM and SRAM, biases, leak choices) samna chooses the order. A reset of a core's
+        leak choices stands as one word for each neuron.
 
         Raises:
             As `apply`; nothing is sent.
