@@ -13,7 +13,7 @@ from bcall_hw.backend.emulator.words import DEFAULT_STEP_US
 from bcall_hw.chip_model import DEFAULT_CHIP
 from bcall_hw.cli import show
 from bcall_hw.cli.inputs import board_profile, open_board, poisson_rates, refuse_overwriting, source_of
-from bcall_hw.cli.shared import AsJson, Chip, MaybeCalibration, MaybeChips, MaybeFanIn, MaybeMismatch, MaybeSeed, Profile
+from bcall_hw.cli.shared import AsJson, Chip, MaybeCalibration, MaybeChips, MaybeFanIn, MaybeMismatch, MaybeSeed, Profile, notes
 from bcall_hw.errors import InvalidValue
 
 
@@ -61,24 +61,27 @@ def deploy(
     if backend.startswith("samna:"):
         _check_real(backend, seed, mismatch_cv)
     options = {name: value for name, value in (("debounce_us", debounce_us), ("max_spikes", max_spikes)) if value}
-    opened = open_board(backend, config, board, "numba", DEFAULT_STEP_US, of_samna=options)
-    try:
-        if words is not None:
-            text = "".join(f"{line}\n" for line in word_lines(config.chip, opened.preview(config)))
-            sys.stderr.write(text) if words == Path("-") else files.write_text(words, text)
-        result = write(config, opened)
-        if played is not None and duration_s is not None:
-            recording = opened.run(played, duration_s)
-            result |= figures_of(recording, mapped) | {"duration_s": duration_s}
-            if not len(played.events) and not played.poisson_rates_hz.any():
-                result["warnings"].append("nothing was played: neither --stimulus nor --rate")
-            warnings = [*result["warnings"], *opened.warnings, *stimulus_warnings(config, played, board)]
-            result["warnings"] = list(dict.fromkeys(warnings))
-            if out is not None:
-                recording.save(out)
-        result["board"] = opened.describe()
-    finally:
-        opened.close()
+    with notes.status(f"opening {backend}") as status:
+        opened = open_board(backend, config, board, "numba", DEFAULT_STEP_US, of_samna=options)
+        try:
+            status.update("writing registers")
+            if words is not None:
+                text = "".join(f"{line}\n" for line in word_lines(config.chip, opened.preview(config)))
+                sys.stderr.write(text) if words == Path("-") else files.write_text(words, text)
+            result = write(config, opened)
+            if played is not None and duration_s is not None:
+                status.update(f"running {duration_s:g} s")
+                recording = opened.run(played, duration_s)
+                result |= figures_of(recording, mapped) | {"duration_s": duration_s}
+                if not len(played.events) and not played.poisson_rates_hz.any():
+                    result["warnings"].append("nothing was played: neither --stimulus nor --rate")
+                warnings = [*result["warnings"], *opened.warnings, *stimulus_warnings(config, played, board)]
+                result["warnings"] = list(dict.fromkeys(warnings))
+                if out is not None:
+                    recording.save(out)
+            result["board"] = opened.describe()
+        finally:
+            opened.close()
     if as_json:
         print(json.dumps(result))
         return

@@ -31,7 +31,7 @@ from bcall_hw.stimulus import Stimulus
 if TYPE_CHECKING:
     from bcall_hw.backend.samna_board.virtual.server import VirtualBoardServer
 
-#: Time limits (s): opening a board, writing anything and each word of it, and what a run may take longer than itself. Nobody has
+#: Time limits (s): opening a board, writing anything and each word of it, what a run may take longer than itself. Nobody has
 #: measured a board's USB: they are generous, for a request that is given up leaves the registers unknown.
 _OPEN_S, _WRITE_S, _WORD_S, _RUN_MORE_S = 120.0, 60.0, 0.002, 60.0
 _ON_ITS_WAY_S = 10.0
