@@ -122,8 +122,34 @@ def test_on_the_wall_clock_a_script_takes_its_time(tmp_path: Path) -> None:
     assert 20 < rates["slow"] < rates["medium"] < rates["fast"]
 
 
-def test_script_that_opens_no_board_is_told(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "bcall_hw.cli", "virtual-board", "run", "--", sys.executable, "-c", "raise SystemExit(3)"]
+@pytest.mark.parametrize(("program", "code", "said"), [
+    ("pass", 0, "opened no board"), ("raise SystemExit(3)", 3, ""), ("import os; os.abort()", 134, "ended by signal 6"),
+])  # fmt: skip
+def test_scripts_that_open_no_board(tmp_path: Path, program: str, code: int, said: str) -> None:
+    command = [sys.executable, "-m", "bcall_hw.cli", "virtual-board", "run", "--", sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False, cwd=tmp_path)
-    assert done.returncode == 3
-    assert "opened no board" in done.stderr
+    assert done.returncode == code
+    assert said in done.stderr
+
+
+def test_script_that_leaves_with_the_device_open_is_told_why_it_crashed(tmp_path: Path) -> None:
+    script = tmp_path / "forgets.py"
+    text = (SCRIPTS / "network_by_hand.py").read_text()
+    assert "close_device(NAME)" in text
+    script.write_text(text.replace("samna.device_node.DeviceController.close_device(NAME)", "pass"))
+    command = [
+        sys.executable,
+        "-m",
+        "bcall_hw.cli",
+        "virtual-board",
+        "run",
+        "--clock",
+        "sleep",
+        "--",
+        sys.executable,
+        str(script),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False, cwd=tmp_path)
+    assert done.returncode == 139
+    assert "SIGSEGV" in done.stderr
+    assert "close_device" in done.stderr

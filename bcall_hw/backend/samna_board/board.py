@@ -278,7 +278,10 @@ class SamnaBoard:
         foreign = int(np.sum(~np.isin(found.spikes["chip"], self._chips)))
         told = (
             (foreign, f"came from chips other than {self._chips}, which are not configured"),
-            (found.stale, "have time stamps from before the run and are left out"),
+            (
+                found.stale * (not len(found.spikes)),
+                "have time stamps from before the run, and none is of it: did the reset arrive?",
+            ),
         )
         self._notes = [f"{count} spikes {what}" for count, what in told if count]
         missing = self._virtual.spikes_sent - sent - len(read.stamps) if self._virtual else 0
