@@ -9,6 +9,8 @@ DYNAPSIM_VENV := .venv-dynapsim
 PIP := -m pip install -q --disable-pip-version-check -c constraints.txt
 PYTHON := $(shell scripts/find_python any)
 PYTHON310 := $(shell scripts/find_python 3.10)
+# Files of tests side by side, one on each core; a file's own tests in turn.
+PYTEST := -m pytest -n auto --dist loadfile
 DEMO_ARGS ?=
 FIGURES_ARGS ?=
 BENCH_ARGS ?=
@@ -34,7 +36,7 @@ lint: $(VENV)/.test
 	$(VENV)/bin/lint-imports
 
 test-emulator: $(VENV)/.test
-	$(VENV)/bin/python -m pytest --ignore=tests/contract --ignore=tests/hdl
+	$(VENV)/bin/python $(PYTEST) --ignore=tests/contract --ignore=tests/hdl
 
 # The words in Verilog (iverilog) and the circuit in ngspice. Without the tools the tests skip by name; FORCE_HDL=1 makes that a
 # failure. Where CI is set and apt-get may be used, the tools are installed first.
@@ -45,7 +47,7 @@ test-hdl: $(VENV)/.test
 # Skips by name without CPython 3.10 or the binary; with FORCE_CONTRACT=1 that is a failure.
 ifneq ($(PYTHON310),)
 test-contract: $(CONTRACT_VENV)/.contract
-	$(CONTRACT_VENV)/bin/python -m pytest tests/contract
+	$(CONTRACT_VENV)/bin/python $(PYTEST) tests/contract
 else
 test-contract: $(VENV)/.test
 	@echo "No CPython 3.10 found: the contract tests against samna 0.7.1.0 are skipped; put python3.10 on PATH to run them."
