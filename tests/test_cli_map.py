@@ -66,7 +66,8 @@ def test_json_tells_all_of_a_network_that_fits(run: Run, tmp_path: Path, files: 
     assert told["warnings"] == mapped.warnings
     assert "chip 0 to chip 1" in told["warnings"][0]
     reach = [(r["input"], r["source"], r["tag"], r["chip"], r["core_mask"]) for r in told["inputs"]]
-    assert reach == [(n, s, int(mapped.input_tags[n][s]), 0, 0b0010) for n, size in (("x", 4), ("n", 2)) for s in range(size)]
+    masks = {"x": (4, 0b0010), "n": (2, 0b1111)}  # n is Poisson: it arrives at every core of its chip
+    assert reach == [(n, s, int(mapped.input_tags[n][s]), 0, mask) for n, (size, mask) in masks.items() for s in range(size)]
     biases = {(b["chip"], b["core"]) for b in told["biases"]}
     assert biases == {(0, 1), (1, 2)}
     assert told["explained"] == json.loads(json.dumps([explain(mapped, "p/1"), explain(mapped, "q/0")]))

@@ -615,7 +615,7 @@ def test_the_interpreter(tmp_path: Path, opened: Opened, monkeypatch: pytest.Mon
     monkeypatch.setenv(PYTHON_VARIABLE, str(bare))
     board = opened()  # the standard library is enough for the worker
     assert board.apply(WANTED) > 65_536
-    with pytest.raises(WorkerDied, match="exit code 1"):
+    with pytest.raises(BackendUnavailable, match=r"no Python.*exit code 1"):
         SamnaBoard(None, CHIP, python="/bin/false")
 
 

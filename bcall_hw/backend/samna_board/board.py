@@ -284,6 +284,9 @@ class SamnaBoard:
             ),
         )
         self._notes = [f"{count} spikes {what}" for count, what in told if count]
+        if self._virtual is not None and self._virtual.board.refused:
+            (chip, core), why = next(iter(self._virtual.board.refused.items()))
+            raise BackendProblem("the emulator cannot follow these registers", where=f"chip {chip} core {core}", used=why)
         missing = self._virtual.spikes_sent - sent - len(read.stamps) if self._virtual else 0
         self._tell_loss(self._client.dropped - dropped, missing)
         return SpikeRecording(found.spikes, duration_us, self.name, self._virtual.board.profile.seed if self._virtual else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -45,6 +46,9 @@ _FOLDER = Path(__file__).with_name("worker")
 _CLOSING_S = 5.0
 _LINES_S = 5.0
 _LINES = 40
+_UNKNOWN = "The board's registers are unknown: open it again, the first apply writes all of them."
+#: What the first request does.
+_FIRST = "looking for samna"
 _LOST = "USB transfer failed"
 _DROPPED = "Dropped EventPacket"
 _NOT_OPENED = "Failed to open"
@@ -72,6 +76,7 @@ class Client:
 
     Attributes:
         dropped: how often libcaer told that it dropped spikes.
+        holds_board: whether a board was opened, or may have been.
         state: "running", "closed" (the worker let the board go) or "unknown" (it was ended by force).
 
     Raises:
@@ -81,6 +86,7 @@ class Client:
     def __init__(self, python: str | None = None, environment: Mapping[str, str] | None = None) -> None:
         self.python = python or samna_python()
         self.dropped, self.state = 0, "running"
+        self.holds_board = False
         self._lost_line = ""
         self._lines: deque[str] = deque(maxlen=_LINES)
         self._lock, self._answered = threading.Lock(), threading.Condition()
@@ -151,6 +157,7 @@ class Client:
         try:
             self._socket.settimeout(seconds)
             self._asked += 1
+            self.holds_board = self.holds_board or do == "open"
             frames.send(self._socket, {"do": do, "seconds": seconds, "number": self._asked, **head}, body)
             answer = frames.receive(self._socket)
             if answer is not None:
@@ -161,7 +168,7 @@ class Client:
                 raise OSError("an answer to another request")
         except TimeoutError:
             self._kill()
-            fix = "The board's registers are unknown: unplug it and plug it in, and open it again."
+            fix = _UNKNOWN if self.holds_board else "No board was opened."
             raise WorkerHangs(
                 f"samna did not answer while {doing} and was ended", where=self.python, used=f"{seconds:g} s", fix=fix
             ) from None
@@ -201,7 +208,10 @@ class Client:
             return BoardBusy(what, where="samna", used=last, fix=fix)
         if self._lost_line or any(text in line for line in self._lines for text in _REFUSED):
             return self._lost(doing, self._lost_line or last)
-        fix = "The board's registers are unknown: open it again, the first apply writes all of them."
+        if doing == _FIRST and not any(frames.ANSWERED in line for line in self._lines):
+            fix = f"{PYTHON_VARIABLE} names the interpreter that has samna."
+            return BackendUnavailable("is no Python that can run samna", where=self.python, used=f"{how}: {last}", fix=fix)
+        fix = _UNKNOWN if self.holds_board else "No board was opened."
         return WorkerDied(f"samna ended ({how}) while {doing}", where=self.python, used=last, fix=fix)
 
     @staticmethod
@@ -213,14 +223,19 @@ class Client:
         try:
             return self._process.wait(_CLOSING_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            self._kill_group()
             return self._process.wait()
 
     def _kill(self) -> None:
         self.state = "unknown"
-        self._process.kill()
+        self._kill_group()
         self._process.wait()
         self._release()
+
+    def _kill_group(self) -> None:
+        """The interpreter may stand behind a script: its children go too."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _release(self) -> None:
         self._socket.close()

@@ -66,6 +66,8 @@ def check_options(ports: tuple[int, int] | None, debounce_us: int, quiet_s: floa
     Raises:
         InvalidValue: with the option.
     """
+    if ports is not None and not isinstance(ports, tuple | list):
+        raise InvalidValue("two ports are needed", where="samna ports", used=ports, limit="a pair")
     if ports is not None and not (
         len(ports) == 2 and all(type(p) is int and 0 < p < 65536 for p in ports) and ports[0] != ports[1]
     ):
@@ -89,5 +91,7 @@ def microseconds(duration_s: float) -> int:
     fine = not isinstance(duration_s, bool) and isinstance(duration_s, Real) and np.isfinite(duration_s) and duration_s < 1e6
     us = round(duration_s * 1e6) if fine else 0
     if us < 1 or abs(duration_s * 1e6 - us) > 1e-3:
-        raise InvalidValue("impossible duration (s)", where="samna run", used=str(duration_s)[:40], limit="a multiple of 1 us")
+        raise InvalidValue(
+            "impossible duration (s)", where="samna run", used=str(duration_s)[:40], limit="a multiple of 1 us, below 1e6 s"
+        )
     return us

@@ -51,7 +51,7 @@ def stand_in_library() -> Path:
         if not _can_be_preloaded(folder):
             return _build_for_this_process(name)
         folder.mkdir(parents=True, exist_ok=True)
-        if (folder / name).is_file():
+        if _is_library(folder / name):
             return folder / name
         handle, part = tempfile.mkstemp(dir=folder, prefix="stand_in-", suffix=".part")
         os.close(handle)
@@ -65,6 +65,10 @@ def stand_in_library() -> Path:
     return folder / name
 
 
+def _is_library(path: Path) -> bool:
+    return path.is_file() and path.read_bytes().startswith(b"\x7fELF")
+
+
 def _can_be_preloaded(folder: Path) -> bool:
     """LD_PRELOAD separates its entries by spaces and colons."""
     return not any(c.isspace() or c == ":" for c in str(folder))
@@ -72,7 +76,11 @@ def _can_be_preloaded(folder: Path) -> bool:
 
 @lru_cache(maxsize=1)
 def _build_for_this_process(name: str) -> Path:
-    folder = tempfile.mkdtemp(prefix="bcall-")
+    try:
+        folder = tempfile.mkdtemp(prefix="bcall-")
+    except OSError as problem:
+        what, fix = "no folder for the stand-in library can be written", "Set XDG_CACHE_HOME or TMPDIR."
+        raise BackendUnavailable(what, where=str(cache_folder()), used=problem.strerror, fix=fix) from None
     if not _can_be_preloaded(Path(folder)):
         fix = "Set TMPDIR to another folder."
         raise BackendUnavailable("a path with spaces or colons cannot be preloaded", where=folder, fix=fix)
@@ -98,6 +106,6 @@ def _build(target: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as problem:
         raise BackendUnavailable(what, where=compiler[0], used=str(problem)[:200], fix=fix) from None
-    if done.returncode != 0 or not target.is_file() or not target.read_bytes().startswith(b"\x7fELF"):
+    if done.returncode != 0 or not _is_library(target):
         said = done.stderr.strip().splitlines()
         raise BackendUnavailable(what, where=compiler[0], used=said[0][:200] if said else "no message", fix=fix)

@@ -69,7 +69,11 @@ class VirtualBoardServer:
         self._data: socket.socket | None = None
         self._connections: set[socket.socket] = set()
         self._closed, self._opened_at, self._last_stamp, self._packets = threading.Event(), 0.0, 0, 0
-        self._folder = tempfile.TemporaryDirectory(prefix="bcall-", ignore_cleanup_errors=True)
+        try:
+            self._folder = tempfile.TemporaryDirectory(prefix="bcall-", ignore_cleanup_errors=True)
+        except OSError as problem:
+            what, fix = "no folder for the virtual board's socket can be written", "Set TMPDIR."
+            raise BackendUnavailable(what, where="virtual board", used=problem.strerror, fix=fix) from None
         self.path = str(Path(self._folder.name) / "board")
         if len(self.path) > _LONGEST_PATH:
             where, fix = self.path[:200], "Set TMPDIR to a folder with a shorter name."
