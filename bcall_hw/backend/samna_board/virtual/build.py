@@ -93,7 +93,7 @@ def _build(target: Path) -> None:
     compiler = find_compiler()
     if compiler is None:
         fix = 'Install one (Debian, Ubuntu: apt install gcc libc6-dev) or set CC; the backend "emulator" needs none.'
-        used = os.environ.get("CC")
+        used = os.environ.get("CC") or None
         raise BackendUnavailable(
             "the virtual board needs a C compiler, and none was found", where="virtual board", used=used, fix=fix
         )
