@@ -51,12 +51,12 @@ test-contract:
 	  $(CONTRACT_VENV)/bin/python $(PYTEST) tests/contract; \
 	else \
 	  echo "samna 0.7.1.0 could not be installed: the contract tests against it are skipped."; \
-	  $(MAKE) --no-print-directory $(VENV)/.test && $(VENV)/bin/python -m pytest tests/contract; \
+	  $(MAKE) --no-print-directory $(VENV)/.test && $(VENV)/bin/python -m pytest -rs tests/contract; \
 	fi
 else
 test-contract: $(VENV)/.test
 	@echo "No CPython 3.10 found: the contract tests against samna 0.7.1.0 are skipped; put python3.10 on PATH to run them."
-	$(VENV)/bin/python -m pytest tests/contract
+	$(VENV)/bin/python -m pytest -rs tests/contract
 endif
 
 bench: $(VENV)/.core
