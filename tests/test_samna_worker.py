@@ -608,7 +608,7 @@ def test_the_interpreter(tmp_path: Path, opened: Opened, monkeypatch: pytest.Mon
     with pytest.raises(BackendUnavailable, match="no-such-python"):
         Client(str(tmp_path / "no-such-python"))
     bare = tmp_path / "bare-python"
-    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')  # without any installed package
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')  # without any installed package
     bare.chmod(0o755)
     with pytest.raises(BackendUnavailable, match="samna is not installed"):
         SamnaBoard(None, CHIP, python=str(bare), environment={"PYTHONPATH": ""})
