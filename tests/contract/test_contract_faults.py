@@ -140,7 +140,7 @@ def program(folder: Path, text: str) -> str:
 
 
 def test_samna_is_absent(tmp_path: Path) -> None:
-    python = program(tmp_path, f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    python = program(tmp_path, f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
     for address in ("samna:auto", "samna:virtual"):
         with fails(BackendUnavailable, "samna is not installed", python, "pip install samna==0.7.1.0", PYTHON_VARIABLE):
             open_backend(address, python=python)
