@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,10 @@ from samna_oracle import HOW_TO_GET, Libcaer, MissingBinary, samna_folder
 from bcall_hw.backend.samna_board.virtual.build import stand_in_library
 from bcall_hw.chip_model import ChipModel, load_chip
 from bcall_hw.errors import BackendUnavailable
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background of a shell, which ignores Ctrl-C for it and all its children: tests send it on purpose.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROBE = Path(__file__).with_name("samna_probe.py")
 PROBE_SECONDS = 120
