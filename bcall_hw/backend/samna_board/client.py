@@ -252,12 +252,11 @@ class Client:
         """End the worker: it lets the board go first, and is killed where it does not. Returns the state."""
         if self.state == "running":
             self.state = "closed"
-            try:
+            with contextlib.suppress(OSError):  # it may have ended already: its exit code tells how
                 self._socket.settimeout(_CLOSING_S)
                 frames.send(self._socket, {"do": "quit", "seconds": _CLOSING_S, "number": 0})
+            with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RD)  # an answer that is on its way goes nowhere
-            except OSError:
-                self.state = "unknown"
             try:
                 if self._process.wait(_CLOSING_S) != 0:
                     self.state = "unknown"
