@@ -31,6 +31,7 @@ pytestmark = [pytest.mark.samna, pytest.mark.usefixtures("virtual_board")]
 PROFILE = BoardProfile(seed=7, mismatch_cv=0.2)
 PRESENTATIONS = 50
 SECONDS = 20
+QUIET_S = 0.4
 
 
 class Opened(NamedTuple):
@@ -40,11 +41,15 @@ class Opened(NamedTuple):
     device: VirtualBoard
 
     def received(self, at_least: int) -> Words:
-        """The words so far; what is on its way is waited for."""
-        until = time.monotonic() + SECONDS
-        while self.device.device.words_received < at_least and time.monotonic() < until:
-            time.sleep(0.005)
-        time.sleep(0.05)
+        """The words so far; what is on its way is waited for, until none has come for a while."""
+        until, seen, since = time.monotonic() + SECONDS, -1, 0.0
+        while time.monotonic() < until:
+            now = self.device.device.words_received
+            if now != seen:
+                seen, since = now, time.monotonic()
+            elif now >= at_least and time.monotonic() - since > QUIET_S:
+                break
+            time.sleep(0.01)
         return self.device.device.received
 
 
