@@ -369,7 +369,7 @@ def test_a_board_is_opened_written_run_and_closed(version: str, generation: str,
     rows = [[4_000, 17, 2, 1], [150, 255, 3, 1], [20_000, 0, 0, 0]]
     rows.sort()
     board = opened(SERIAL, spikes=rows, stale=[[7, 7, 1, 1]])
-    assert (board.serial, board.state) == (SERIAL, "open")
+    assert (board.board, board.state) == (SERIAL, "open")
     assert version in board.name
     opening = names(opened.calls)
     assert opening.index("open_device") < opening.index("update_single_parameter")

@@ -19,6 +19,11 @@ class Backend(Protocol):
         """What it is, e.g. "emulator/numba"."""
         ...
 
+    @property
+    def board(self) -> str:
+        """Serial number of the board, or what stands for it where the board is emulated."""
+        ...
+
     def describe(self) -> dict[str, Any]:
         """What the results depend on besides registers and stimulus, as plain values."""
         ...

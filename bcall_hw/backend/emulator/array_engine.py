@@ -35,6 +35,7 @@ class ArrayEngine:
         self._chip, self._chips, self._profile, self._dt_us, self._finite = chip, chips, profile, dt_us, finite_pulses
         self._advance = advance
         self._factors, self._entry_factors = profile.factors(chip), profile.entry_factors(chip)
+        self._capacitances_f = profile.capacitances_f(chip)
         self._poisson = PoissonSources(profile.seed, dt_us)
         self._noise = Noise(profile.seed, profile.noise_a, dt_us)
         self._machine: Machine | None = None
@@ -59,7 +60,8 @@ class ArrayEngine:
         if machine and same_analog:
             parameters = machine.parameters
         else:
-            parameters = decode(config, self._factors, self._dt_us, self._finite, self._profile.dead_neurons)
+            dead = self._profile.dead_neurons
+            parameters = decode(config, self._factors, self._dt_us, self._finite, dead, self._capacitances_f)
         same_cam = old is not None and config.cam is old.cam
         listeners = machine.listeners if machine and same_cam else self._listeners(config)
         same_sram = old is not None and config.sram is old.sram

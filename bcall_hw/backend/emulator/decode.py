@@ -17,6 +17,7 @@ from bcall_hw.arrays import BoolArray, FloatArray, Int32Array, IntArray
 from bcall_hw.backend.emulator import words
 from bcall_hw.backend.emulator.routing import Listeners
 from bcall_hw.chip_config import ChipConfig
+from bcall_hw.chip_model import Capacitances
 from bcall_hw.errors import BackendProblem, EmulatorOverflow
 
 
@@ -77,12 +78,14 @@ def decode(
     dt_us: int,
     finite_pulses: bool = False,
     dead_neurons: Iterable[tuple[int, int, int]] = (),
+    capacitances_f: Capacitances | None = None,
 ) -> CoreParameters:
     """The parameters that a configuration gives on a board.
 
     Args:
         factors: mismatch factors of the whole board (`BoardProfile.factors`).
         dead_neurons: (chip, core, neuron): nothing charges them, and the largest leak holds them at rest.
+        capacitances_f: of the board; the chip model's if absent.
         dt_us: time step (us).
         finite_pulses: pulses last for whole time steps instead of being jumps.
 
@@ -90,7 +93,7 @@ def decode(
         BackendProblem: a bias with the low range bit, whose current is not known.
         EmulatorOverflow: a current that does not fit its state word.
     """
-    return _Decoder(config, factors, dt_us, finite_pulses, dead_neurons).parameters()
+    return _Decoder(config, factors, dt_us, finite_pulses, dead_neurons, capacitances_f).parameters()
 
 
 def check_sums(rows: Int32Array, config: ChipConfig) -> None:
@@ -123,9 +126,10 @@ def core_name(config: ChipConfig, core: int) -> str:
 class _Decoder:
     def __init__(
         self, config: ChipConfig, factors: Mapping[str, FloatArray], dt_us: int, finite_pulses: bool,
-        dead_neurons: Iterable[tuple[int, int, int]],
+        dead_neurons: Iterable[tuple[int, int, int]], capacitances_f: Capacitances | None,
     ) -> None:  # fmt: skip
         self.finite_pulses = finite_pulses
+        self.capacitances_f = capacitances_f or config.chip.capacitances_f
         self.config, self.chip, self.dt_s = config, config.chip, dt_us * 1e-6
         self.factors = factors
         g = self.chip.geometry
@@ -195,9 +199,9 @@ class _Decoder:
                 "spike threshold outside the tables", where=where, used=used, limit=f"0 < v < {words.V_RANGE}"
             )
         self.put(words.V_SPIKE, v_spike_words, "spike threshold")
-        refractory_s = circuits.switching_charge_c(chip, chip.capacitances_f.refractory) / self.bias("refractory")
+        refractory_s = circuits.switching_charge_c(chip, self.capacitances_f.refractory) / self.bias("refractory")
         self.put(words.REFRACTORY_STEPS, refractory_s / self.dt_s, "refractory period in steps")
-        pulse_s = circuits.switching_charge_c(chip, chip.capacitances_f.pulse) / self.bias("pulse_width")
+        pulse_s = circuits.switching_charge_c(chip, self.capacitances_f.pulse) / self.bias("pulse_width")
         pulsed = np.zeros((self.cores, 1), dtype=bool)
         for row, effect in enumerate(words.EFFECTS):
             name = next(t.name for t in chip.synapse_types if t.effect == effect)
@@ -205,7 +209,7 @@ class _Decoder:
         self._dpi("AHP", "ahp", pulse_s, words.JUMP_AHP, words.FULL_AHP, words.DECAY_AHP)
         if self.finite_pulses:
             self._pulse_steps(pulse_s / self.dt_s, pulsed)
-        charge = circuits.thermal_charge_c(chip, chip.capacitances_f.soma)
+        charge = circuits.thermal_charge_c(chip, self.capacitances_f.soma)
         gain = round(self.dt_s * words.FEMTOAMPERE / charge * 2.0 ** (words.V_BITS + words.GAIN_BITS))
         if not 1 <= gain <= words.INT32_MAX:
             raise EmulatorOverflow("step gain does not fit its word", where="soma", used=gain, limit=words.INT32_MAX)
@@ -216,7 +220,7 @@ class _Decoder:
 
         Returns where its weight is off, shape (cores, 1).
         """
-        charge = circuits.thermal_charge_c(self.chip, getattr(self.chip.capacitances_f, circuit))
+        charge = circuits.thermal_charge_c(self.chip, getattr(self.capacitances_f, circuit))
         tau_a = self.bias(f"{prefix}_tau")
         tau_s = charge / tau_a
         nominal_tau = self.current[:, self.chip.bias_index(f"{prefix}_tau")][:, None]

@@ -73,6 +73,11 @@ class Emulator:
         """Backend and implementation."""
         return f"emulator/{self._implementation}"
 
+    @property
+    def board(self) -> str:
+        """The name of the board profile."""
+        return self._profile.board
+
     def describe(self) -> dict[str, Any]:
         """Implementation, time step, chip model and board profile."""
         return {

@@ -200,12 +200,17 @@ class ReferenceBoard:
 
     def _q(self, c: str) -> float:
         """Q(c): charge drained in one time constant."""
-        farad, constants = float(getattr(self.chip.capacitances_f, c)), self.chip.constants
+        farad, constants = self._farad(c), self.chip.constants
         return farad * constants.thermal_voltage_v.value / constants.kappa.value
 
     def _t(self, c: str) -> float:
         """T(c): charge drained in one pulse or refractory period."""
-        return float(getattr(self.chip.capacitances_f, c)) * self.chip.constants.inverter_threshold_v.value
+        return self._farad(c) * self.chip.constants.inverter_threshold_v.value
+
+    def _farad(self, c: str) -> float:
+        """Capacitance of a circuit on this board."""
+        scale = next((by for circuit, by in self.profile.capacitance_scale.items() if circuit == c), 1.0)
+        return float(getattr(self.chip.capacitances_f, c)) * scale
 
     def apply(self, config: ChipConfig) -> None:
         """Take parameters and routes from registers; the state goes on.
@@ -246,6 +251,11 @@ class ReferenceBoard:
         first = [((q * g.chips + chip_id) * g.cores + core) * g.neurons for q in range(len(QUANTITIES))]
         cv, seed = self.profile.mismatch_cv, self.profile.seed
         mismatch = {q: factors(cv, seed, "mismatch", n, g.neurons) for q, n in zip(QUANTITIES, first, strict=True)}
+        for quantity, scale in self.profile.current_scale.items():
+            mismatch[quantity] = [f * scale for f in mismatch[quantity]]
+        for c, k, n, quantity, factor in self.profile.odd_currents:
+            if (c, k) == (chip_id, core):
+                mismatch[quantity][n] *= factor
         dead = {n for c, k, n in self.profile.dead_neurons if (c, k) == (chip_id, core)}
         neurons, saturated = [], False
         for n in range(g.neurons):

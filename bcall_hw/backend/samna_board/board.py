@@ -125,9 +125,9 @@ class SamnaBoard:
         return f"samna/{self._samna['version']}" + (" (virtual board)" if self._info["virtual"] else "")
 
     @property
-    def serial(self) -> str:
-        """The board's serial number."""
-        return str(self._info["serial_number"])
+    def board(self) -> str:
+        """The board's serial number; of a virtual board that was opened with this, the name of its profile."""
+        return self._virtual.board.profile.board if self._virtual else str(self._info["serial_number"])
 
     @property
     def state(self) -> str:
