@@ -214,6 +214,10 @@ class TimestampsBroken(BackendProblem):
     """Time stamps of spikes that do not fit the run that they belong to."""
 
 
+class BudgetSpent(BcallError):
+    """A measurement needs more board time than was given."""
+
+
 class EmulatorOverflow(BackendProblem):
     """A current or count does not fit the emulator's state words."""
 
