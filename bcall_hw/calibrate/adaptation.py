@@ -1,0 +1,101 @@
+"""Spike-frequency adaptation: how a neuron that was held silent slows down from its first spike on.
+
+A train of inhibiting volleys holds all neurons silent until adaptation is gone, then leaves off. The same is done without
+adaptation; what the neurons lack against that is the adaptation current of their own spikes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bcall_hw.arrays import FloatArray
+from bcall_hw.calibrate import listeners, phase
+from bcall_hw.calibrate.bench import Bench
+from bcall_hw.calibrate.correction import Correction, known
+from bcall_hw.calibrate.estimate import Estimate
+from bcall_hw.calibrate.membrane import spike_potential
+from bcall_hw.calibrate.model_neuron import ModelNeurons
+from bcall_hw.calibrate.soma import SHORT_S
+from bcall_hw.calibrate.spike_trains import SpikeTrains
+from bcall_hw.chip_model import BiasCode, SynapseType
+
+#: Rise (s) of the median neuron; time constant of the holding synapse (s), and volleys apart in it.
+_RISE_S, _HOLD_TAU_S, _VOLLEY_S = 0.008, 0.003, 0.003
+#: Current of a holding volley / net current of the drive; length of the hold and of the look in time constants; longest (s).
+_STRENGTH, _HELD, _LOOKED, _LONGEST_S = 12.0, 5.0, 4.0, 1.0
+_TRIALS, _TRIED = 8, 768
+#: Spikes after the hold that are left out: the holding current has not quite gone.
+_SKIPPED = 3
+_NEURON_ERROR = 0.01
+
+
+def measure(
+    bench: Bench, tau_s: float, hold: SynapseType, hold_weight_a: float, enable: BiasCode, trials: int = _TRIALS
+) -> tuple[Estimate, Estimate]:
+    """Time constant (s) and current of one own spike (A) under the codes that are set for the adaptation circuit.
+
+    Args:
+        tau_s: time constant that is expected.
+        hold: an inhibiting type whose codes are set for `_HOLD_TAU_S`.
+        hold_weight_a: current of one of its events (A).
+        enable: code that lets the circuit work.
+    """
+    cores, neurons = bench.rig.shape
+    bench.set_currents(dc=bench.drive_for(_RISE_S), refractory=bench.switching_charge_c("refractory") / SHORT_S)
+    net = float(np.median(bench.drive_for(_RISE_S) * np.nanmedian(bench.dc_scale, axis=1)))
+    events = max(1, round(_STRENGTH * net / hold_weight_a))
+    held = min(_HELD * tau_s, _LONGEST_S)
+    looked = min(_LOOKED * tau_s, _LONGEST_S) + 0.03
+    runs: dict[bool, list[SpikeTrains]] = {True: [], False: []}
+    for trial in range(trials):
+        times = np.arange(0.001, held - 0.0004 * trial, _VOLLEY_S)
+        train, _ = listeners.volleys(bench.chip, hold, times, events, 0.0)
+        for on in (True, False):
+            bench.rig.set({"ahp_enable": enable if on else BiasCode(coarse=0, fine=0)})
+            trains = bench.rig.run(held + looked, train)
+            runs[on].append(trains.within(float(times[-1]) + 1e-6, held + looked))
+    bench.rig.set({"ahp_enable": enable})
+    base = 1.0 / (_late_interval(runs[False]) - (bench.refractory_s.ravel() + 0.5 * bench.grain_s))
+    dead = bench.refractory_s.ravel() + 0.5 * bench.grain_s
+    tau, size = _fit(runs[True], base, dead, looked, tau_s)
+    net_n = bench.current_a["dc"][:, None] * bench.dc_scale - bench.current_a["leak1"][:, None] * bench.leak_scale
+    speed = 1.0 / bench.rise_s(clock=False)
+    small = 0.02 * net
+    with np.errstate(invalid="ignore", divide="ignore"):
+        per_ampere = ((speed - 1.0 / bench.rise_s(clock=False, more_a=-small)) / small).ravel()
+        weight = Estimate(size.value / per_ampere, np.hypot(size.error, _NEURON_ERROR))
+    shape = (cores, neurons)
+    first = tuple(Estimate(e.value.reshape(shape), e.error.reshape(shape)) for e in (tau, weight))
+    found, which = first, np.arange(0, cores * neurons, max(1, cores * neurons // _TRIED))
+    charge = np.broadcast_to(bench.charge_c * bench.charge_scale[:, None], shape)
+    v_spike = spike_potential(bench.chip, bench.threshold_scale)
+    for _ in range(2):
+        truth_tau, truth = (known(e).ravel()[which] for e in found)
+        of_soma = (x.ravel()[which] for x in (charge, net_n, v_spike, bench.refractory_s))
+        model = ModelNeurons(*of_soma, truth_tau, -truth)
+        phases = [trial / trials for trial in range(trials)]
+        seen = [model.run(bench.chip, np.zeros(0), looked, own=True, grain_s=bench.grain_s, ahead=p) for p in phases]
+        of_tau, of_size = _fit(seen, speed.ravel()[which], dead[which], looked, tau_s)
+        found = Correction(truth_tau, truth, of_tau.value[0], of_size.value[0] / per_ampere[which]).applied(*first)
+    return found
+
+
+def _late_interval(runs: list[SpikeTrains]) -> FloatArray:
+    """Mean interval of each neuron without adaptation, without its first spikes."""
+    means = np.array([trains.mean_isi(_SKIPPED + 1)[0] for trains in runs])
+    known = np.isfinite(means)
+    return np.asarray(np.where(known, means, 0.0).sum(axis=0) / np.where(known.any(axis=0), known.sum(axis=0), np.nan))
+
+
+def _fit(runs: list[SpikeTrains], base: FloatArray, dead: FloatArray, looked: float, tau_s: float) -> tuple[Estimate, Estimate]:
+    parts = [phase.after_causes(trains, np.zeros(1), looked, base, dead, skip=_SKIPPED) for trains in runs]
+    offsets = np.concatenate([[0], np.cumsum([part.neuron.size for part in parts])])
+    spikes = phase.Excess(
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("neuron",)),
+        np.repeat(np.arange(len(parts)), np.diff(offsets)),
+        np.concatenate([part.first + offset for part, offset in zip(parts, offsets[:-1], strict=True)]),
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("time_s", "since_s", "excess", "before_s")),
+    )
+    kernel = phase.own_spikes_after(_SKIPPED - 1)
+    tau, size, _ = phase.fitted(spikes, kernel, np.full(base.size, tau_s), len(runs))
+    return tau, size

@@ -1,0 +1,152 @@
+"""What is known of the cores on the bench, and the way from wished currents to codes and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from bcall_hw import circuits
+from bcall_hw.arrays import BoolArray, FloatArray
+from bcall_hw.calibrate.membrane import rise_time_s, spike_potential
+from bcall_hw.calibrate.rig import Rig
+from bcall_hw.calibrate.spike_trains import SpikeTrains
+from bcall_hw.calibration import current_range_a, nearest_code
+from bcall_hw.chip_model import BiasCode
+
+#: Fewer intervals than this do not make a mean.
+_FEWEST_INTERVALS = 3
+
+
+@dataclass
+class Bench:
+    """The rig, and per neuron or core what has been found; shapes (cores, neurons) or (cores,).
+
+    Attributes:
+        alive: neurons that can be measured.
+        entries: which CAM entries work, shape (cores, neurons, entries).
+        grain_s: finest time by which spikes of this board differ (s): its time stamps' unit, or an emulator's step.
+        charge_scale: soma's capacitance / nominal, of each core.
+        dc_scale: constant current / nominal; `dc_error` its relative standard error.
+        leak_scale: leak current / nominal, under the first bias.
+        threshold_scale: spike threshold / the chip model's.
+        refractory_scale: refractory period / nominal.
+    """
+
+    rig: Rig
+    alive: BoolArray
+    entries: BoolArray = field(default_factory=lambda: np.ones(0, dtype=bool))
+    grain_s: float = 0.0
+    charge_scale: FloatArray = field(default_factory=lambda: np.ones(0))
+    dc_scale: FloatArray = field(default_factory=lambda: np.ones(0))
+    dc_error: FloatArray = field(default_factory=lambda: np.ones(0))
+    leak_scale: FloatArray = field(default_factory=lambda: np.ones(0))
+    threshold_scale: FloatArray = field(default_factory=lambda: np.ones(0))
+    refractory_scale: FloatArray = field(default_factory=lambda: np.ones(0))
+
+    def __post_init__(self) -> None:
+        self.chip = self.rig.chip
+        cores, neurons = self.rig.shape
+        if not self.entries.size:
+            self.entries = np.ones((cores, neurons, self.chip.cam.entries), dtype=bool)
+        self.charge_scale = np.ones(cores)
+        self.dc_scale, self.leak_scale, self.threshold_scale, self.refractory_scale = (
+            np.ones((cores, neurons)) for _ in range(4)
+        )
+        self.dc_error = np.zeros((cores, neurons))
+        #: Currents of the codes that are set, by role, shape (cores,).
+        self.current_a: dict[str, FloatArray] = {}
+
+    # Nominal numbers -------------------------------------------------------------------------------------------------
+
+    @property
+    def charge_c(self) -> float:
+        """C U_T / kappa of the soma, nominal (C)."""
+        return circuits.thermal_charge_c(self.chip, self.chip.capacitances_f.soma)
+
+    def tau_charge_c(self, circuit: str) -> float:
+        """C U_T / kappa of a DPI, nominal (C)."""
+        return circuits.thermal_charge_c(self.chip, float(getattr(self.chip.capacitances_f, circuit)))
+
+    def switching_charge_c(self, circuit: str) -> float:
+        """C V_th of the pulse extender or the refractory circuit, nominal (C)."""
+        return circuits.switching_charge_c(self.chip, float(getattr(self.chip.capacitances_f, circuit)))
+
+    # Codes -----------------------------------------------------------------------------------------------------------
+
+    def set_currents(self, **wished_a: npt.ArrayLike) -> None:
+        """Set biases, by role, to the codes nearest to wished currents (A), one for all cores or one each.
+
+        What the codes give stands in `current_a` then.
+        """
+        cores = self.rig.shape[0]
+        codes: list[dict[str, BiasCode]] = [{} for _ in range(cores)]
+        lowest, highest = current_range_a(self.chip)
+        for role, wished in wished_a.items():
+            every = np.broadcast_to(np.asarray(wished, dtype=np.float64), (cores,))
+            given = np.empty(cores)
+            for core, current in enumerate(np.clip(np.nan_to_num(every, nan=lowest), lowest, highest).tolist()):
+                codes[core][role], given[core] = nearest_code(self.chip, current, role)
+            self.current_a[role] = given
+        self.rig.set(codes)
+
+    def set_codes(self, codes: list[dict[str, BiasCode]]) -> None:
+        """Set biases by name or role to given codes, a mapping for each core."""
+        self.rig.set(codes)
+        for role in {self.chip.biases[self.chip.bias_index(name)].role for mine in codes for name in mine}:
+            index = self.chip.bias_index(role)
+            at = [self.rig.chips.index(chip) for chip, _ in self.rig.cores], [core for _, core in self.rig.cores]
+            word = self.rig.config.biases[(*at, index)]
+            dark = self.chip.current_table.dark_current_a
+            self.current_a[role] = np.maximum(self.chip.current_a[word["coarse"], word["fine"]], dark)
+
+    def rest_currents(self) -> None:
+        """A soma that waits: no input, the smallest leak, the largest gain, no adaptation, no synapse."""
+        self.rig.set(self.rig.quiet)
+        lowest, highest = current_range_a(self.chip)
+        self.set_currents(leak1=lowest, leak2=highest, gain=highest, dc=lowest)
+
+    def drive_for(self, rise_s: npt.ArrayLike) -> FloatArray:
+        """Constant current (A, as codes say) whose median neuron takes `rise_s` from reset to spike, shape (cores,)."""
+        v = float(spike_potential(self.chip))
+        return np.asarray(self.charge_c * self.charge_scale * v / np.asarray(rise_s) / np.nanmedian(self.dc_scale, axis=1))
+
+    # Predictions -----------------------------------------------------------------------------------------------------
+
+    def rise_s(
+        self, *, dc_scale: FloatArray | None = None, leak_scale: FloatArray | None = None,
+        threshold_scale: FloatArray | None = None, charge_scale: FloatArray | None = None, leak: str = "leak1",
+        more_a: FloatArray | float = 0.0, clock: bool = True,
+    ) -> FloatArray:  # fmt: skip
+        """Time from reset to spike under the currents that are set, as time stamps show it, shape (cores, neurons).
+
+        Args:
+            more_a: further constant input (A).
+            clock: with what a time step adds.
+        """
+        drive = self.current_a["dc"][:, None] * (self.dc_scale if dc_scale is None else dc_scale) + more_a
+        of_leak = self.current_a[leak][:, None] * (self.leak_scale if leak_scale is None else leak_scale)
+        threshold = self.threshold_scale if threshold_scale is None else threshold_scale
+        charge = self.charge_c * (self.charge_scale if charge_scale is None else charge_scale)[:, None]
+        return rise_time_s(
+            self.chip, charge, drive, of_leak, self.current_a["gain"][:, None], threshold, self.grain_s if clock else 0.0
+        )
+
+    @property
+    def refractory_s(self) -> FloatArray:
+        """Refractory period under the code that is set, shape (cores, neurons)."""
+        return self.switching_charge_c("refractory") / self.current_a["refractory"][:, None] * self.refractory_scale
+
+    # Measurements ----------------------------------------------------------------------------------------------------
+
+    def intervals(self, trains: SpikeTrains) -> tuple[FloatArray, FloatArray]:
+        """Mean interval of each neuron (s) and its standard error, shape (cores, neurons); NaN where there are too few."""
+        mean, error, count = trains.mean_isi()
+        few = count < _FEWEST_INTERVALS
+        # A neuron that fires like a clock keeps what time steps cut off its rise and its refractory period.
+        floor = self.grain_s / np.sqrt(6.0)
+        total = np.hypot(np.nan_to_num(error, nan=np.inf), floor)
+        shape = self.rig.shape
+        mean, total = (np.where(few, np.nan, x).reshape(shape) for x in (mean, total))
+        return np.where(self.alive, mean, np.nan), np.where(self.alive, total, np.nan)

@@ -1,0 +1,207 @@
+"""Soma: refractory period, capacitance, constant current, spike threshold and leak, from intervals between spikes.
+
+Every estimator sets codes, reads mean intervals, and inverts `membrane.rise_time_s`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bcall_hw.arrays import BoolArray, FloatArray
+from bcall_hw.calibrate.bench import Bench
+from bcall_hw.calibrate.estimate import Estimate, inverted
+from bcall_hw.calibration import current_range_a
+
+#: Rise (s) of the median neuron in a fast and in a slow measurement, and with a gain so low that the threshold shows.
+_FAST_S, _SLOW_S, _THRESHOLD_S = 0.010, 0.080, 0.010
+#: Refractory period that hardly matters (s, nominal).
+SHORT_S = 0.5e-3
+#: Spike threshold / I_th where the threshold is measured.
+_THRESHOLD_RATIO = 20.0
+_SHORTEST_S, _SPIKES = 0.3, 40
+#: Drive / leak in the measurement of the leak: near the rheobase, where the interval depends on the leak most.
+_LEAK_LADDER = (1.7, 2.3, 3.5)
+#: Net current (A) below which positive feedback, not the drive, makes the neuron fire.
+_FEEBLE_A = 3e-12
+#: Relative error of a neuron's constant current that its intervals do not show: leak, noise and steps in a rise.
+NEURON_ERROR = 0.005
+
+
+def find_grain(bench: Bench) -> None:
+    """The finest time by which the board's spikes differ, and roughly how fast its somas charge."""
+    bench.rest_currents()
+    bench.set_currents(dc=1e-10, refractory=bench.switching_charge_c("refractory") / 1e-3)
+    trains = bench.rig.run(_SHORTEST_S, settle_s=0.05)
+    stamps = np.unique(np.rint(trains.times_s * 1e6).astype(np.int64))
+    bench.grain_s = float(np.gcd.reduce(stamps)) * 1e-6 if stamps.size > 1 else 0.0
+    mean, _ = bench.intervals(trains)
+    bench.alive &= np.isfinite(mean)
+    silent = ~bench.alive.any(axis=1)
+    typical = np.nanmedian(np.where(silent[:, None], 1.0, mean), axis=1)
+    predicted = np.median(bench.rise_s(), axis=1)
+    # All of the difference goes to the capacitance until `drive` tells it from the constant current.
+    bench.charge_scale = np.where(silent, 1.0, np.maximum(typical - 1e-3, 0.3 * typical) / predicted)
+
+
+def refractory(bench: Bench, current_a: FloatArray) -> Estimate:
+    """Refractory period (s) of every neuron under a code: the interval that it adds to that of a short one.
+
+    What the rise takes, and what a time step cuts off, is the same in both and drops out.
+
+    Args:
+        current_a: current of the bias, shape (cores,).
+    """
+    charge = bench.switching_charge_c("refractory")
+    bench.rest_currents()
+    bench.set_currents(dc=bench.drive_for(_FAST_S), refractory=charge / SHORT_S)
+    short_a = bench.current_a["refractory"]
+    short, short_error = bench.intervals(bench.rig.run(_duration(2 * _FAST_S), settle_s=0.05))
+    bench.set_currents(refractory=current_a)
+    long_a = bench.current_a["refractory"]
+    longest = float(np.max(charge / long_a)) * 2.0
+    long, long_error = bench.intervals(bench.rig.run(_duration(longest + _FAST_S), settle_s=longest))
+    # R is proportional to 1 / I: the difference is the share (1 - I_long / I_short) of the long one.
+    share = (1.0 - long_a / short_a)[:, None]
+    if np.any(share < 0.2):
+        share = np.where(share < 0.2, np.nan, share)
+    period = (long - short) / share
+    with np.errstate(invalid="ignore", divide="ignore"):
+        error = np.hypot(short_error, long_error) / np.abs(long - short)
+    # Under one code more the scale of the others is known.
+    found = Estimate(np.where(period > 0, period, np.nan), error)
+    bench.refractory_scale = _filled(found.value / (charge / long_a)[:, None], found.measured)
+    return found
+
+
+def drive(bench: Bench) -> tuple[Estimate, Estimate]:
+    """Capacitance of each core, and constant current and spike threshold of every neuron, all over nominal.
+
+    A fast rise gives constant current / capacitance, a slow one both (there the positive feedback, a current that is known,
+    takes part), a low gain the spike threshold. Sets them, and needs the refractory scale.
+
+    Returns:
+        Scale of the constant current, and of the spike threshold.
+    """
+    lowest, highest = current_range_a(bench.chip)
+    bench.rest_currents()
+    bench.set_currents(refractory=bench.switching_charge_c("refractory") / SHORT_S)
+    measured = {}
+    threshold_a = bench.chip.constants.spike_threshold_a.value
+    for name, rise_s, gain_a in (
+        ("fast", _FAST_S, highest), ("slow", _SLOW_S, highest), ("threshold", _THRESHOLD_S, threshold_a / _THRESHOLD_RATIO),
+    ):  # fmt: skip
+        bench.set_currents(dc=np.maximum(bench.drive_for(rise_s), lowest * 6), gain=gain_a)
+        mean, error = bench.intervals(bench.rig.run(_duration(2 * rise_s), settle_s=2 * rise_s))
+        measured[name] = dict(bench.current_a), mean - bench.refractory_s, error
+    bench.leak_scale = np.ones_like(bench.leak_scale)
+    rough = bench.charge_scale.copy()
+
+    def gap(log_scale: FloatArray) -> FloatArray:
+        """Median ln(constant current from the slow / from the fast rise) of each core, with another capacitance."""
+        bench.charge_scale = rough * np.exp(log_scale)
+        for _ in range(3):
+            fast = _dc(bench, *measured["fast"])
+            bench.dc_scale = _filled(fast.value, fast.measured)
+            threshold = _threshold(bench, *measured["threshold"])
+            bench.threshold_scale = _filled(threshold.value, threshold.measured)
+        slow = _dc(bench, *measured["slow"])
+        both, found = fast.measured & slow.measured, np.zeros(len(rough))
+        for core in np.flatnonzero(both.any(axis=1)):
+            found[core] = np.median(np.log(slow.value[core, both[core]] / fast.value[core, both[core]]))
+        return found
+
+    # A capacitance that is too large asks for too much current, and for relatively more of it where feedback helps: the gap
+    # rises with it, nearly in a straight line.
+    low, high = np.full(len(rough), -0.7), np.full(len(rough), 0.5)
+    of_low, of_high = gap(low), gap(high)
+    for _ in range(4):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            guess = low - of_low * (high - low) / (of_high - of_low)
+        guess = np.clip(np.where(np.isfinite(guess), guess, 0.0), low, high)
+        found = gap(guess)
+        low, of_low = np.where(found < 0, guess, low), np.where(found < 0, found, of_low)
+        high, of_high = np.where(found < 0, high, guess), np.where(found < 0, of_high, found)
+    gap(np.full(len(rough), 0.0) + np.log(np.exp(np.median(np.log(rough) + guess)) / rough))
+    threshold = _threshold(bench, *measured["threshold"])
+    constant = _dc(bench, *measured["fast"])
+    of_threshold = 0.1 * np.nan_to_num(threshold.error)  # the rise grows with its logarithm, which is about 10
+    constant = Estimate(constant.value, np.sqrt(constant.error**2 + of_threshold**2 + NEURON_ERROR**2))
+    bench.dc_scale, bench.dc_error = _filled(constant.value, constant.measured), _filled(constant.error, constant.measured)
+    return constant, threshold
+
+
+Measured = tuple[dict[str, FloatArray], FloatArray, FloatArray]
+
+
+def _dc(bench: Bench, current_a: dict[str, FloatArray], rise: FloatArray, error_s: FloatArray) -> Estimate:
+    bench.current_a = dict(current_a)
+    value, slope = inverted(lambda scale: bench.rise_s(dc_scale=scale), rise, 0.02, 50.0, rising=False)
+    return Estimate(value, np.abs(slope) * error_s)
+
+
+def _threshold(bench: Bench, current_a: dict[str, FloatArray], rise: FloatArray, error_s: FloatArray) -> Estimate:
+    bench.current_a = dict(current_a)
+    value, slope = inverted(lambda scale: bench.rise_s(threshold_scale=scale), rise, 0.05, 20.0, rising=True)
+    return Estimate(value, np.abs(slope) * error_s)
+
+
+def leak(bench: Bench, current_a: FloatArray, role: str = "leak1") -> Estimate:
+    """Membrane time constant (s) of every neuron under a code of the first or second leak bias.
+
+    Needs everything that `drive` finds. The drive is a ladder of multiples of the leak: a neuron takes part where it fires.
+
+    Args:
+        current_a: current of the bias, shape (cores,).
+    """
+    lowest, highest = current_range_a(bench.chip)
+    second = role == "leak2"
+    bench.rest_currents()
+    bench.rig.second_leak(np.full(bench.rig.shape, second))
+    bench.set_currents(**{role: current_a}, refractory=bench.switching_charge_c("refractory") / SHORT_S, gain=highest)
+    given = bench.current_a[role]
+    found, shares = None, list[FloatArray]()
+    for ratio in _LEAK_LADDER:
+        drive_a = np.maximum(ratio * given, given + _FEEBLE_A) / np.nanmedian(bench.dc_scale, axis=1)
+        bench.set_currents(dc=np.maximum(drive_a, lowest))
+        typical_s = float(np.max(np.nanmedian(_finite(bench.rise_s(leak_scale=np.ones(bench.rig.shape), leak=role)), axis=1)))
+        typical_s = min(typical_s, 0.5)
+        mean, error = bench.intervals(bench.rig.run(_duration(1.5 * typical_s), settle_s=typical_s))
+        rise = mean - bench.refractory_s
+        value, slope = inverted(lambda scale: bench.rise_s(leak_scale=scale, leak=role), rise, 0.02, 50.0, rising=True)
+        of_drive = np.abs(slope) * error
+        this = Estimate(value, of_drive)
+        shares.append(np.where(this.measured, _share_of_drive(bench, role, value), np.inf))
+        found = this if found is None else found.combined(this)
+    bench.rig.second_leak(np.zeros(bench.rig.shape, dtype=bool))
+    # An error of the constant current moves all rungs of the ladder alike, the lowest one least.
+    found = Estimate(found.value, np.hypot(found.error, np.min(shares, axis=0)))
+    if not second:
+        bench.leak_scale = _filled(found.value, found.measured)
+    tau = bench.charge_c * bench.charge_scale[:, None] / (given[:, None] * found.value)
+    return Estimate(tau, found.error)
+
+
+def _share_of_drive(bench: Bench, role: str, leak_scale: FloatArray) -> FloatArray:
+    """How much the constant current's error moves the leak (relative)."""
+    base = bench.rise_s(leak_scale=leak_scale, leak=role)
+    by_drive = bench.rise_s(leak_scale=leak_scale, leak=role, dc_scale=bench.dc_scale * 1.003) - base
+    by_leak = bench.rise_s(leak_scale=leak_scale * 1.003, leak=role) - base
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.abs(bench.dc_error * by_drive / by_leak)
+
+
+def _finite(values: FloatArray) -> FloatArray:
+    return np.where(np.isfinite(values), values, 0.5)
+
+
+def _duration(interval_s: float) -> float:
+    """Board time for enough intervals of this length."""
+    return max(_SHORTEST_S, min(6.0, _SPIKES * interval_s))
+
+
+def _filled(values: FloatArray, known: BoolArray) -> FloatArray:
+    """Values where they are known, else the core's median, else 1."""
+    filled = np.array(values)
+    for core, mine in enumerate(known):
+        filled[core, ~mine] = np.median(values[core, mine]) if mine.any() else 1.0
+    return filled

@@ -1,0 +1,192 @@
+"""Time constant and weight of each synapse type, from how volleys of events shift the phase of neurons that fire steadily."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bcall_hw.arrays import FloatArray, IntArray
+from bcall_hw.calibrate import listeners, phase
+from bcall_hw.calibrate.bench import Bench
+from bcall_hw.calibrate.correction import Correction, known
+from bcall_hw.calibrate.estimate import Estimate
+from bcall_hw.calibrate.membrane import spike_potential
+from bcall_hw.calibrate.model_neuron import ModelNeurons
+from bcall_hw.calibrate.soma import SHORT_S
+from bcall_hw.calibrate.spike_trains import SpikeTrains
+from bcall_hw.chip_model import SynapseType
+from bcall_hw.errors import InvalidValue
+
+#: Rise (s) of the median neuron while it waits for volleys.
+RISE_S = 0.008
+#: Current of a volley / net current of the drive: exciting types, and inhibiting ones, which must not stop the neuron.
+_EXCITING, _INHIBITING = 1.0, 0.35
+#: Time between volleys, and of the fit, in time constants; shortest and longest time between volleys (s).
+_APART, _FITTED, _SHORTEST_S, _LONGEST_S = 6.0, 4.0, 0.03, 0.6
+#: Relative error of a neuron's weight that its trials do not show: the velocity per ampere.
+_NEURON_ERROR = 0.006
+#: Model neurons on which the estimator is tried, of all cores together.
+_TRIED = 768
+_BASE_S, _FEWEST, _MOST = 0.6, 12, 40
+
+
+@dataclass(frozen=True, eq=False)
+class SynapseEstimate:
+    """Of one synapse type under the codes that were set.
+
+    Attributes:
+        tau: time constant (s).
+        weight: current of one event (A).
+        exciting: whether most neurons fired more; None where nothing was seen.
+    """
+
+    tau: Estimate
+    weight: Estimate
+    exciting: bool | None
+
+
+def is_exciting(bench: Bench, synapse: SynapseType) -> bool:
+    """Whether a type drives neurons."""
+    return bench.chip.synapse_type(synapse).effect in ("excitatory", "gated")
+
+
+def wanted_volley_a(bench: Bench, synapse: SynapseType) -> float:
+    """Current of a volley that shows well on the bench's drive (A), of the median core."""
+    net = float(np.median(bench.drive_for(RISE_S) * np.nanmedian(bench.dc_scale, axis=1)))
+    return net * (_EXCITING if is_exciting(bench, synapse) else _INHIBITING)
+
+
+def events_for(bench: Bench, synapse: SynapseType, weight_a: float, jump_of_event: float) -> int:
+    """How many events make a volley that shows well: at least one, and together below the full scale."""
+    most = max(1, int(0.8 / max(jump_of_event, 1e-9)))
+    return int(np.clip(round(wanted_volley_a(bench, synapse) / weight_a), 1, most))
+
+
+def measure(
+    bench: Bench,
+    synapse: SynapseType,
+    tau_s: float,
+    events: int,
+    apart_s: float,
+    pulse_s: float,
+    rounds: int = 1,
+    offset: int = 0,
+) -> SynapseEstimate:
+    """Time constant and weight under the codes that are set for the type's tau, gain, weight and the pulse width.
+
+    Args:
+        tau_s: time constant that is expected, of the median core.
+        events: events of a volley.
+        apart_s: time between them; 0 where events at one time add up.
+        pulse_s: pulse width, for pulses that last (`apart_s` > 0).
+        rounds: how often the set of volleys is played.
+        offset: shifts the volleys against the spikes, so that another measurement sees other phases.
+    """
+    bench.set_currents(dc=bench.drive_for(RISE_S), refractory=bench.switching_charge_c("refractory") / SHORT_S)
+    base, _ = bench.intervals(bench.rig.run(_BASE_S, settle_s=0.1))
+    dead = (bench.refractory_s + 0.5 * bench.grain_s).ravel()
+    velocity = 1.0 / (base.ravel() - dead)
+    plan = _Plan.of(tau_s, events * apart_s)
+    found: tuple[Estimate, Estimate] | None = None
+    signs = []
+    for turn in range(rounds):
+        times = plan.times_s + 0.0021 * ((offset + turn) % 7)
+        train, use = listeners.volleys(bench.chip, synapse, times, events, apart_s)
+        heard = bench.rig.run(float(times[-1]) + plan.between_s, train, settle_s=0.1)
+        causes = times + 0.5 * (events - 1) * apart_s + (0.5 * pulse_s if apart_s else 0.0)
+        causes = _as_clocked(causes, bench.grain_s)
+        tau, size, sign = plan.fit(heard, causes, velocity, dead)
+        signs.append(sign)
+        working = (bench.entries[:, :, listeners.entries_of(bench.chip, synapse)] * use).sum(axis=2).ravel()
+        with np.errstate(invalid="ignore", divide="ignore"):
+            per_event = size.scaled(1.0 / np.where(working > 0.5 * events, working, np.nan))
+        found = (tau, per_event) if found is None else (found[0].combined(tau), found[1].combined(per_event))
+    if found is None:
+        raise InvalidValue("no round to measure", where=f"{synapse}: rounds", used=rounds, limit="1 or more")
+    tau, weight = _corrected(bench, synapse, plan, *found, events)
+    total = np.nanmean(signs) if np.isfinite(signs).any() else np.nan
+    if apart_s:
+        a = np.nan_to_num(np.clip(jump_of(tau.value, pulse_s), 1e-9, 0.999), nan=1e-9)
+        weight = weight.scaled(events * a / (1.0 - (1.0 - a) ** events))
+    return SynapseEstimate(tau, weight, None if not np.isfinite(total) else bool(total > 0))
+
+
+def jump_of(tau_s: FloatArray, pulse_s: float) -> FloatArray:
+    """The fraction 1 - exp(-T / tau) of full scale that one pulse moves (see `trace_circuit.jump`)."""
+    return -np.expm1(-pulse_s / tau_s)
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """When volleys come, and how far after each spikes are looked at."""
+
+    times_s: FloatArray
+    between_s: float
+    span_s: float
+    tau_s: float
+
+    @classmethod
+    def of(cls, tau_s: float, volley_s: float) -> _Plan:
+        """For a time constant and the length of a volley."""
+        between = float(np.clip(_APART * tau_s + volley_s, _SHORTEST_S, _LONGEST_S)) + RISE_S
+        trials = int(np.clip(round(3.0 / between), _FEWEST, _MOST))
+        # Not a multiple of anything: each volley meets another phase.
+        times = 0.02 + np.arange(trials) * (between + 0.00137)
+        return cls(times, between, min(_FITTED * tau_s, between - RISE_S - volley_s) + RISE_S, tau_s)
+
+    def fit(
+        self, heard: SpikeTrains, causes: FloatArray, velocity: FloatArray, dead: FloatArray
+    ) -> tuple[Estimate, Estimate, FloatArray]:
+        """See `phase.fitted`."""
+        spikes = phase.after_causes(heard, causes, self.span_s, velocity, dead)
+        return phase.fitted(spikes, phase.decay_of_cause, np.full(velocity.size, self.tau_s), causes.size)
+
+
+def _as_clocked(causes_s: FloatArray, grain_s: float) -> FloatArray:
+    """When a current begins as spikes tell it.
+
+    A clocked board adds an event from the beginning of its step on, holds currents through each step, and tells spikes half a
+    step late on average.
+    """
+    return np.asarray((np.floor(causes_s / grain_s + 1e-6) + 1.0) * grain_s) if grain_s else causes_s
+
+
+def _corrected(
+    bench: Bench, synapse: SynapseType, plan: _Plan, tau: Estimate, per_event: Estimate, events: int
+) -> tuple[Estimate, Estimate]:
+    """From phase velocities to amperes, less what the fit gets wrong on model neurons like those of each core."""
+    shape = bench.rig.shape
+    sign = 1.0 if is_exciting(bench, synapse) else -1.0
+    base = 1.0 / bench.rise_s(clock=False)
+    small = 0.02 * wanted_volley_a(bench, synapse) * sign
+    with np.errstate(invalid="ignore", divide="ignore"):
+        per_ampere = ((1.0 / bench.rise_s(clock=False, more_a=small) - base) / small).ravel()
+        weight = Estimate(per_event.value / per_ampere, np.hypot(per_event.error, _NEURON_ERROR))
+    seen = tuple(Estimate(e.value.reshape(shape), e.error.reshape(shape)) for e in (tau, weight))
+    found, end_s, grain = seen, float(plan.times_s[-1]) + plan.between_s, bench.grain_s
+    for _ in range(2):
+        model, which = _model(bench, *found, sign * events)
+        heard = model.run(bench.chip, plan.times_s, end_s, grain_s=grain)
+        dead = bench.refractory_s.ravel()[which] + 0.5 * grain
+        of_tau, size, _ = plan.fit(heard, _as_clocked(plan.times_s, grain), base.ravel()[which], dead)
+        of_jump = size.value[0] / per_ampere[which]
+        truth = np.abs(model.jump_a)
+        found = Correction(model.tau_s, truth / events, of_tau.value[0], of_jump / events).applied(*seen)
+    return found
+
+
+def _model(bench: Bench, tau: Estimate, weight: Estimate, events: float) -> tuple[ModelNeurons, IntArray]:
+    """Some neurons of all cores as they were estimated."""
+    cores, neurons = bench.rig.shape
+    which = np.arange(0, cores * neurons, max(1, cores * neurons // _TRIED))
+
+    def some(values: FloatArray) -> FloatArray:
+        return np.broadcast_to(values, bench.rig.shape).ravel()[which]
+
+    net = bench.current_a["dc"][:, None] * bench.dc_scale - bench.current_a["leak1"][:, None] * bench.leak_scale
+    v_spike = spike_potential(bench.chip, bench.threshold_scale)
+    charge = bench.charge_c * bench.charge_scale[:, None]
+    return ModelNeurons(
+        some(charge), some(net), some(v_spike), some(bench.refractory_s), some(known(tau)), some(known(weight)) * events
+    ), which  # fmt: skip
