@@ -16,7 +16,9 @@ _AGAIN = 3
 #: Suspects get this many times the drive and this many times the time.
 _HARDER, _SLOWER = 1.5, 1.5
 
-Bits = tuple[tuple[int, int], ...]
+#: (index of the measured core, neuron, entry), and (bit, value).
+Place = tuple[int, int, int]
+Bit = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +35,9 @@ class CamFindings:
 
     deaf: BoolArray
     restless: BoolArray
-    dead: list[tuple[int, int, int]]
-    stuck: list[tuple[tuple[int, int, int], Bits]]
-    unclear: list[tuple[int, int, int]]
+    dead: list[Place]
+    stuck: list[tuple[Place, tuple[Bit, ...]]]
+    unclear: list[Place]
 
 
 def scan_cam(rig: Rig, asked: BoolArray) -> CamFindings:
@@ -83,14 +85,14 @@ class _Judge:
         heard = self._own(suspects)
         found.dead.extend(_places(suspects & ~heard.any(axis=0)))
         left = suspects & heard.any(axis=0) & ~heard.all(axis=0)
-        # An entry that is stuck at the value that one round asks for is stuck at the wrong one in the next: two rounds name a bit.
-        bits: dict[tuple[int, int, int], set[tuple[int, int]]] = {place: set() for place in _places(left)}
+        # A bit that is stuck at the right value in the first round is at the wrong one in the second: two rounds name one bit.
+        bits: dict[Place, set[Bit]] = {place: set() for place in _places(left)}
         last = len(self.code.rounds)
         for rounds in (range(2), range(2, last)):
             for number in rounds:
                 self._other(number, left, bits)
             for place in _places(left):
-                if bits[place] and (heard[:, *place] == self._expected(place, suspects, bits[place])).all():
+                if bits[place] and (heard[(slice(None), *place)] == self._expected(place, suspects, bits[place])).all():
                     found.stuck.append((place, tuple(sorted(bits[place]))))
                     left[place] = False
         return left
@@ -107,7 +109,7 @@ class _Judge:
                 heard[number, core, neuron, entry] = answers[slots[suspects], core, neuron]
         return heard
 
-    def _other(self, number: int, left: BoolArray, bits: dict[tuple[int, int, int], set[tuple[int, int]]]) -> None:
+    def _other(self, number: int, left: BoolArray, bits: dict[Place, set[Bit]]) -> None:
         """Play the words that differ in one bit from those of a round: who hears one has that bit stuck."""
         if not left.any():
             return
@@ -120,10 +122,10 @@ class _Judge:
             for bit in np.flatnonzero(heard[slot, :, place[0], place[1]]).tolist():
                 bits[place].add((bit, int(played[slot, bit]) >> bit & 1))
 
-    def _expected(self, place: tuple[int, int, int], suspects: BoolArray, bits: set[tuple[int, int]]) -> BoolArray:
+    def _expected(self, place: Place, suspects: BoolArray, bits: set[Bit]) -> BoolArray:
         """In which rounds an entry with these stuck bits hears its own word."""
         words = self.code.rounds[:, _slots(suspects)[place]]
-        return np.all([(words >> bit & 1) == value for bit, value in bits], axis=0)
+        return np.asarray(np.all([(words >> bit & 1) == value for bit, value in bits], axis=0))
 
 
 def _slots(suspects: BoolArray) -> IntArray:
@@ -131,5 +133,5 @@ def _slots(suspects: BoolArray) -> IntArray:
     return np.where(suspects, np.cumsum(suspects, axis=-1) - 1, 0)
 
 
-def _places(chosen: BoolArray) -> list[tuple[int, int, int]]:
+def _places(chosen: BoolArray) -> list[Place]:
     return [(int(a), int(b), int(c)) for a, b, c in np.argwhere(chosen)]

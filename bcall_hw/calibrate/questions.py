@@ -84,7 +84,7 @@ class Questioner:
         return Answers(heard, np.sum([p.late for p in parts], axis=0), np.any([p.unasked for p in parts], axis=0))
 
     def _play(self, tags: IntArray) -> Answers:
-        times_s = _LEAD_S + self.apart_s * np.arange(tags.size)
+        times_s: FloatArray = _LEAD_S + self.apart_s * np.arange(tags.size, dtype=np.float64)
         trains = self.rig.run(_LEAD_S + self.apart_s * (tags.size + 1), Train(times_s, tags), settle_s=_LEAD_S)
         neurons = self.rig.shape[0] * self.rig.shape[1]
         # Half a microsecond: times are whole microseconds, and a spike at the time of an event is not its answer.

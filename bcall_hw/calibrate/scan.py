@@ -6,24 +6,27 @@ values (`cam_scan`). Only spikes are looked at. What they cannot show:
 - CAM entries of neurons that are dead or silent: nothing of them is listed.
 - Defects of synapses other than the fast excitatory one, through which all entries are asked.
 - Three or more stuck bits in one entry: it is found to be out of order, but may be listed as dead or as unclear. Two are named.
-- Defects of destinations, and of the leak that is not silent but wrong: they are left to whoever measures those.
-- A core whose neurons all differ from nominal alike is the measure of its own neurons: one that is never quiet is listed as hot.
+- Destinations (SRAM), and neurons that fire but with wrong time constants: that is for the calibration to measure.
+- A core is the measure of its own neurons: what all of them lack alike is no defect, but a core never quiet is hot.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from bcall_hw.arrays import BoolArray
-from bcall_hw.calibrate.cam_scan import scan_cam
+from bcall_hw.calibrate.cam_scan import Place, scan_cam
 from bcall_hw.calibrate.liveness import measure_liveness
 from bcall_hw.calibrate.rig import Core, Rig
 
 #: Why spikes do not tell what an entry hears.
-Reason = Literal["neuron fires without events", "answers agree with no single defect"]
+Reason = Literal["neuron fires without events", "answers agree with no defect"]
+#: (chip, core, neuron, entry).
+Address = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +50,7 @@ class ScanResult:
     alive: BoolArray
     hot: BoolArray
     silent: BoolArray
-    dead_cam: tuple[tuple[int, int, int, int], ...]
+    dead_cam: tuple[Address, ...]
     stuck_tag_bits: tuple[tuple[int, int, int, int, int, int], ...]
     unclear: tuple[tuple[int, int, int, int, Reason], ...]
     unmeasured: tuple[Core, ...]
@@ -86,18 +89,15 @@ def scan(rig: Rig) -> ScanResult:
     lost = np.array([core in rig.overloaded for core in rig.cores])
     silent = (life.weak | found.deaf) & ~life.hot
     alive, hot, silent = (a & ~lost[:, None] for a in (life.fires, life.hot, silent))
-    sure = {index for index, core in enumerate(rig.cores) if core not in rig.overloaded}
 
-    def address(place: tuple[int, int, int]) -> tuple[int, int, int, int]:
-        return (*rig.cores[place[0]], *place[1:])
+    def addresses(places: Iterable[Place]) -> list[Address]:
+        return [(*rig.cores[row], neuron, entry) for row, neuron, entry in places if not lost[row]]
 
-    restless = [(int(c), int(n), e) for c, n in np.argwhere(found.restless) for e in range(rig.chip.cam.entries)]
-    reasons: list[tuple[tuple[int, int, int], Reason]] = [(p, "neuron fires without events") for p in restless]
-    reasons += [(p, "answers agree with no single defect") for p in found.unclear]
+    stuck = [(*address, *bit) for place, bits in found.stuck for address in addresses([place]) for bit in bits]
+    restless = [(int(row), int(n), e) for row, n in np.argwhere(found.restless) for e in range(rig.chip.cam.entries)]
+    unclear: list[tuple[int, int, int, int, Reason]] = [(*a, "neuron fires without events") for a in addresses(restless)]
+    unclear += [(*a, "answers agree with no defect") for a in addresses(found.unclear)]
     return ScanResult(
-        rig.cores, alive, hot, silent,
-        dead_cam=tuple(sorted(address(p) for p in found.dead if p[0] in sure)),
-        stuck_tag_bits=tuple(sorted((*address(p), bit, value) for p, bits in found.stuck if p[0] in sure for bit, value in bits)),
-        unclear=tuple(sorted((*address(p), reason) for p, reason in reasons if p[0] in sure)),
-        unmeasured=tuple(sorted(rig.overloaded)), board_s=rig.spent_s - before_s,
+        rig.cores, alive, hot, silent, tuple(sorted(addresses(found.dead))), tuple(sorted(stuck)), tuple(sorted(unclear)),
+        unmeasured=tuple(core for core in rig.cores if core in rig.overloaded), board_s=rig.spent_s - before_s,
     )  # fmt: skip
