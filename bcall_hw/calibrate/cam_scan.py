@@ -92,7 +92,7 @@ class _Judge:
             for number in rounds:
                 self._other(number, left, bits)
             for place in _places(left):
-                if bits[place] and (heard[(slice(None), *place)] == self._expected(place, suspects, bits[place])).all():
+                if bits[place] and (np.moveaxis(heard, 0, -1)[place] == self._expected(place, suspects, bits[place])).all():
                     found.stuck.append((place, tuple(sorted(bits[place]))))
                     left[place] = False
         return left
