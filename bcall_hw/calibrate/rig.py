@@ -81,7 +81,8 @@ class Rig:
         """Every neuron's CAM: tag and type code of each entry.
 
         Args:
-            tags, types: shape (entries,) for all neurons alike, or (neurons, entries).
+            tags, types: shape (entries,) for all neurons alike, (neurons, entries), or of all registers: (chips, cores of a
+                chip, neurons, entries).
         """
         cam = self._config.cam.copy()
         cam["source_core"], cam["source_neuron"] = np.divmod(tags, self.chip.geometry.neurons)
