@@ -14,7 +14,9 @@ from pydantic import Field
 from tomlkit.exceptions import TOMLKitError
 
 from bcall_hw import circuits, files, portable_math
-from bcall_hw.calibration import Calibration, Circuit, current_range_a, nearest_code
+from bcall_hw.bias_codes import current_range_a, nearest_code
+from bcall_hw.calibration import Calibration
+from bcall_hw.calibration_parts import Circuit
 from bcall_hw.chip_model import BiasCode, ChipModel, SynapseType
 from bcall_hw.errors import BcallError, CorruptFile, CurrentOutOfRange, ForeignFile, UnknownName
 from bcall_hw.network import NeuronParameters, SynapseParameters

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping as MappingOf
 
 from bcall_hw import circuits, portable_math
-from bcall_hw.calibration import Calibration, code_current_a
+from bcall_hw.bias_codes import code_current_a
+from bcall_hw.calibration import Calibration
 from bcall_hw.chip_model import BiasCode, ChipModel
 from bcall_hw.errors import InvalidValue
 from bcall_hw.mapping import DpiMapping, Mapping, charge_c

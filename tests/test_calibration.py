@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from bcall_hw.calibration import Calibration, code_current_a, current_range_a, load_calibration, nearest_code
+from bcall_hw.bias_codes import code_current_a, current_range_a, nearest_code
+from bcall_hw.calibration import Calibration, load_calibration
 from bcall_hw.chip_model import BiasCode, load_chip
 from bcall_hw.errors import BcallError, CorruptFile, CurrentOutOfRange, FileProblem, ForeignFile, InvalidValue
 
