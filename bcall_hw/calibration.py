@@ -230,8 +230,6 @@ def _read(path: Path) -> Calibration:
     except InvalidValue as problem:
         where = f"{path}: {problem.where}"
         raise InvalidValue(problem.what, where=where, used=problem.used, limit=problem.limit, fix=problem.fix) from None
-    except RecursionError:
-        raise CorruptFile("is nested too deeply", where=str(path)) from None
     if record.sha256 != _content_sha256(record):
         fix = "Take the file as it was written, or calibrate again."
         raise CorruptFile("was changed after it was written", where=str(path), fix=fix)

@@ -23,7 +23,7 @@ def explain(mapped: MappedNetwork, name: str) -> dict[str, Any]:
     """
     population, index = _find(mapped, name)
     chip, core, neuron = mapped.addresses[population][index].tolist()
-    choices = mapped.biases[chip, core]
+    other_leak = "tau_s" if mapped.config.tau2[_at(mapped, population, index)] else "tau2_s"
     return {
         "neuron": f"{population}/{index}",
         "chip": chip,
@@ -34,7 +34,8 @@ def explain(mapped: MappedNetwork, name: str) -> dict[str, Any]:
         "free_cam_entries": _free(mapped, population, index),
         "biases": [
             {"quantity": c.quantity, "bias": c.bias, "coarse": c.code.coarse, "fine": c.code.fine, "wanted": c.wanted,
-             "predicted": c.predicted, "error": c.error} for c in choices
+             "predicted": c.predicted, "error": c.error} for c in mapped.biases[chip, core]
+            if c.quantity != other_leak
         ],
     }  # fmt: skip
 
