@@ -53,7 +53,7 @@ def _find(mapped: MappedNetwork, name: str) -> tuple[str, int]:
             if found.size:
                 return population, int(found[0])
         dead = tuple(numbers) in mapped.defects.dead_neurons
-        what = "the neuron there is dead, and nothing is placed on it" if dead else "no neuron is placed there"
+        what = "the neuron there is dead or excluded, and nothing is placed on it" if dead else "no neuron is placed there"
         raise UnknownName(what, where="explain", used=name, fix=fix)
     if len(parts) != 2 or not numbers:
         raise InvalidValue("is no neuron", where="explain", used=name, fix=fix)
