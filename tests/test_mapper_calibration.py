@@ -222,6 +222,16 @@ def test_defects_of_profile_and_record_are_both_avoided() -> None:
         map_network(net, CHIP, calibration=stuck, defects=Defects(stuck_tag_bits=((0, 0, 5, 3, 1, 1),)))
 
 
+def test_a_network_on_stuck_entries_of_a_record_is_read_back() -> None:
+    """An unused entry that would hear source 0 is written so that it hears nobody, which only the record explains."""
+    net = network(Input(name="x", size=1, tags=(1,)), population("p", 1, at(0, 0, 5)), link("c", "x", "p"))
+    record = measured(stuck_tag_bits=((0, 0, 5, 9, 0, 1),))
+    mapped = map_network(net, CHIP, calibration=record)
+    assert differences(mapped) == []
+    assert [i.tags for i in network_of(mapped.config, calibration=record).inputs] == [(1,)]
+    assert network_of(mapped.config).inputs[0].size == 2
+
+
 def test_a_wish_on_an_excluded_neuron_is_refused() -> None:
     net = network(population("p", 4, at(0, 0, 5)))
     with pytest.raises(NetworkDoesNotFit, match=r"dead or excluded neurons.*7"):

@@ -88,6 +88,9 @@ def network_of(
     synapses and destinations alone tell which neurons are in use. The tags that are listened to and that no neuron sends
     become the input "fpga".
 
+    Args:
+        calibration, defects: as for `map_network`.
+
     Raises:
         NetworkDoesNotFit: the registers break a rule.
         EmptyNetwork: no neuron is in use.
@@ -95,7 +98,7 @@ def network_of(
     """
     mapping = mapping or load_mapping(config.chip)
     calibration = calibration or load_calibration(config.chip)
-    found = delivered(config, defects)
+    found = delivered(config, (defects or Defects()).merged(calibration.defects))
     populations, population_of, index_of = populations_of(config, mapping, calibration, found)
     tags = np.unique(-1 - found.source[found.source < 0])
     inputs = (Input(name="fpga", size=tags.size, tags=tuple(tags.tolist())),) if tags.size else ()
