@@ -66,6 +66,14 @@ class ForeignFile(FileProblem):
     """The file is of another kind, chip or version."""
 
 
+class WrongBoard(ForeignFile):
+    """A calibration record of another board than the one that is used."""
+
+
+class StaleRecord(FileProblem):
+    """A calibration record that is older than it may be."""
+
+
 class CurrentOutOfRange(BcallError):
     """No bias code gives this current, or a value near enough to it."""
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from bcall_hw.arrays import BoolArray, IntArray
 from bcall_hw.backend import Backend
+from bcall_hw.calibration import check_board
 from bcall_hw.errors import InvalidValue
 from bcall_hw.mapper import MappedNetwork
 from bcall_hw.mapper.mapped import Train
@@ -28,10 +29,15 @@ class LearningLoop:
     Attributes:
         config: the registers now.
         spikes_sha256: chained hash over the spikes of every presentation so far.
+
+    Raises:
+        InvalidValue: no plastic connection from an input.
+        WrongBoard: the network was mapped with the calibration record of another board.
     """
 
     def __init__(self, backend: Backend, mapped: MappedNetwork, connection: str, engine: PlasticityEngine) -> None:
         self.backend, self.mapped, self.engine, self._connection = backend, mapped, engine, connection
+        check_board(mapped.calibration, backend.board)
         found = mapped.network.connection(connection)
         if not found.plastic or found.source not in mapped.input_tags:
             raise InvalidValue("learning needs a plastic connection from an input", where=f"connection {connection!r}")

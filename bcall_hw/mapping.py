@@ -5,6 +5,7 @@ Schema and loader of `mappings/<name>.toml`, and the way from physical targets t
 
 from __future__ import annotations
 
+from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -14,7 +15,9 @@ from pydantic import Field
 from tomlkit.exceptions import TOMLKitError
 
 from bcall_hw import circuits, files, portable_math
-from bcall_hw.calibration import Calibration, Circuit, current_range_a, nearest_code
+from bcall_hw.bias_codes import current_range_a, nearest_code
+from bcall_hw.calibration import Calibration
+from bcall_hw.calibration_parts import Circuit
 from bcall_hw.chip_model import BiasCode, ChipModel, SynapseType
 from bcall_hw.errors import BcallError, CorruptFile, CurrentOutOfRange, ForeignFile, UnknownName
 from bcall_hw.network import NeuronParameters, SynapseParameters
@@ -164,14 +167,22 @@ def idle_codes(chip: ChipModel, mapping: Mapping) -> dict[str, BiasCode]:
 
 
 def choose_codes(
-    chip: ChipModel, mapping: Mapping, calibration: Calibration, target: NeuronParameters, where: str
+    chip: ChipModel,
+    mapping: Mapping,
+    calibration: Calibration,
+    target: NeuronParameters,
+    where: str,
+    core: tuple[int, int] | None = None,
 ) -> list[BiasChoice]:
     """The codes that bring a core nearest to a target.
+
+    Args:
+        core: (chip id, core) whose scales in the calibration apply; a core without any if absent.
 
     Raises:
         CodeProblems: every quantity that is out of range, each with the range and the nearest possible value.
     """
-    chooser = _Chooser(chip, mapping, calibration, where)
+    chooser = _Chooser(chip, mapping, calibration, where, calibration.scales_of(core))
     for quantity, rule in mapping.neuron.items():
         chooser.simple(quantity, rule, float(getattr(target, quantity)))
     pulse_s = chooser.predicted("pulse_width_s")
@@ -198,8 +209,10 @@ class CodeProblems(BcallError):
 class _Chooser:
     """Collects the choices and the problems of one core."""
 
-    def __init__(self, chip: ChipModel, mapping: Mapping, calibration: Calibration, where: str) -> None:
-        self.chip, self.mapping, self.calibration, self.where = chip, mapping, calibration, where
+    def __init__(
+        self, chip: ChipModel, mapping: Mapping, calibration: Calibration, where: str, scales: MappingOf[str, float]
+    ) -> None:
+        self.chip, self.mapping, self.calibration, self.where, self.scales = chip, mapping, calibration, where, scales
         self.choices: list[BiasChoice] = []
         self.problems: list[CurrentOutOfRange] = []
 
@@ -220,49 +233,50 @@ class _Chooser:
         """Name of a bias given by name or role."""
         return self.chip.biases[self.chip.bias_index(bias)].name
 
+    def _outside(self, quantity: str, value: float, low: float, high: float, unit: str) -> str:
+        """What to say of a value that lies outside what codes give."""
+        nearest = low if value < low else high
+        text = f"{quantity} = {value:.4g} {unit} is outside {low:.4g} to {high:.4g} {unit}; "
+        return text + f"the nearest possible value is {nearest:.4g} {unit}."
+
     def _add(self, quantity: str, bias: str, code: BiasCode, wanted: float, predicted: float) -> None:
         name = self.bias_name(bias)
         self.choices.append(BiasChoice(quantity, name, code, wanted, predicted))
 
-    def simple(self, quantity: str, rule: Quantity, value: float) -> None:
-        """A quantity that one bias sets alone: a time (charge / current) or a current."""
+    def simple(self, quantity: str, rule: Quantity, value: float) -> float | None:
+        """A quantity that one bias sets alone, a time (charge / current) or a current; returns the code's current (A)."""
         if value == 0.0:
             self._add(quantity, rule.bias, BiasCode(coarse=0, fine=0), 0.0, 0.0)
-            return
+            return 0.0
+        scale, (lowest, highest) = self.scales.get(quantity, 1.0), current_range_a(self.chip)
         if rule.law == "current":
-            found = self._code(quantity, rule.bias, value, "")
-            if found:
-                self._add(quantity, rule.bias, found[0], value, found[1])
-            return
-        charge = charge_c(self.chip, self.calibration, rule.law, rule.circuit)
-        low, high = (charge / i for i in reversed(current_range_a(self.chip)))
-        nearest = low if value < low else high
-        describe = (
-            f"{quantity} = {value:.4g} s is outside {low:.4g} to {high:.4g} s; the nearest possible value is {nearest:.4g} s."
-        )
-        found = self._code(quantity, rule.bias, charge / value, describe)
-        if found:
-            self._add(quantity, rule.bias, found[0], value, charge / found[1])
+            describe = self._outside(quantity, value, scale * lowest, scale * highest, "A")
+            found = self._code(quantity, rule.bias, value / scale, describe)
+        else:
+            charge = scale * charge_c(self.chip, self.calibration, rule.law, rule.circuit)
+            describe = self._outside(quantity, value, charge / highest, charge / lowest, "s")
+            found = self._code(quantity, rule.bias, charge / value, describe)
+        if found is None:
+            return None
+        self._add(quantity, rule.bias, found[0], value, scale * found[1] if rule.law == "current" else charge / found[1])
+        return found[1]
 
     def dpi(self, name: str, rule: DpiMapping, wanted: SynapseParameters, pulse_s: float) -> None:
         """Tau, gain and weight of a DPI; the weight is chosen for the tau, gain and pulse that the codes really give."""
-        charge = charge_c(self.chip, self.calibration, "time_constant", rule.circuit)
-        self.simple(f"{name}.tau_s", Quantity(bias=rule.tau, law="time_constant", circuit=rule.circuit), wanted.tau_s)
+        quantity = Quantity(bias=rule.tau, law="time_constant", circuit=rule.circuit)
+        tau_a = self.simple(f"{name}.tau_s", quantity, wanted.tau_s)
         tau_s = self.predicted(f"{name}.tau_s")
-        if tau_s is None:
+        if tau_a is None or tau_s is None:
             return
-        tau_a = charge / tau_s
         gain = self._code(f"{name}.gain", rule.gain, rule.gain_ratio * tau_a, "")
         if gain is None:
             return
         self._add(f"{name}.gain_a", rule.gain, gain[0], rule.gain_ratio * tau_a, gain[1])
-        jump = 1.0 - float(portable_math.exp(-pulse_s / tau_s))
+        jump = self.scales.get(f"{name}.weight_a", 1.0) * (1.0 - float(portable_math.exp(-pulse_s / tau_s)))
         currents, _ = self.chip.sorted_codes
         above_leak = float(currents[min(int(np.searchsorted(currents, tau_a, side="right")), len(currents) - 1)])
         low, high = (circuits.dpi_full_scale_a(i, gain[1], tau_a) * jump for i in (above_leak, float(currents[-1])))
-        nearest = low if wanted.weight_a < low else high
-        describe = f"weight_a = {wanted.weight_a:.4g} A is outside {low:.4g} to {high:.4g} A; "
-        describe += f"the nearest possible value is {nearest:.4g} A."
+        describe = self._outside(f"{name}.weight_a", wanted.weight_a, low, high, "A")
         if wanted.weight_a < low:
             where, used = f"{self.where}: {name}.weight_a ({self.bias_name(rule.weight)})", f"{wanted.weight_a:.4g} A"
             limit = f"{low:.4g} to {high:.4g} A"

@@ -16,7 +16,9 @@ import numpy as np
 
 from bcall_hw import circuits
 from bcall_hw.arrays import FloatArray
-from bcall_hw.calibration import Calibration, Circuit, current_range_a, nearest_code
+from bcall_hw.bias_codes import current_range_a, nearest_code
+from bcall_hw.calibration import Calibration
+from bcall_hw.calibration_parts import Circuit
 from bcall_hw.chip_model import BiasCode, ChipModel
 from bcall_hw.errors import BcallError, CurrentOutOfRange, InvalidValue, PlacementFull
 from bcall_hw.rule.calcium_trace import poisson_mean

@@ -12,7 +12,8 @@ import tomlkit
 from bcall_hw import circuits
 from bcall_hw.backend.emulator import words
 from bcall_hw.backend.emulator.emulator import Emulator
-from bcall_hw.calibration import load_calibration, nearest_code
+from bcall_hw.bias_codes import nearest_code
+from bcall_hw.calibration import load_calibration
 from bcall_hw.chip_config import ChipConfig
 from bcall_hw.chip_model import BiasCode, ChipModel, load_chip
 from bcall_hw.mapping import choose_codes, idle_codes, load_mapping

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from calibration_helpers import gains_of, measured
 from conftest import Run, only_json
 from mapper_helpers import CHIP, at, link, network, neuron, pairs, population
 
 from bcall_hw.backend.emulator.profile import BoardProfile
+from bcall_hw.calibration import save_calibration
 from bcall_hw.chip_config import ChipConfig
 from bcall_hw.mapper import explain, map_network, utilisation
 from bcall_hw.network import Input, Network
@@ -164,16 +166,16 @@ def test_a_profile_with_defects_and_a_calibration(run: Run, tmp_path: Path) -> N
     network(Input(name="x", size=3), population("p", 5), link("c", "x", "p", pairs((0, 0, 4), (1, 2, 4)))).save(
         tmp_path / "few.json"
     )
-    gains = [[0, 0, n, "AMPA", 2.0] for n in range(256)]
-    record = {"format": "bcall_hw/calibration", "format_version": 1, "kind": "measured", "chip": "dynapse1", "board": "b",
-              "date": "2025-01-01", "synapse_gains": gains}  # fmt: skip
-    (tmp_path / "board-gains.json").write_text(json.dumps(record))
-    arguments = ("--chips", "0", "--profile", "board.toml", "--calibration", "board-gains.json")
+    gains = gains_of(CHIP, {(0, 0, n, "AMPA"): 2.0 for n in range(256)})
+    save_calibration(
+        measured(gains=gains, excluded=({"chip": 0, "core": 0, "neuron": 3, "reason": "hot"},)), tmp_path / "b7.json"
+    )
+    arguments = ("--chips", "0", "--profile", "board.toml", "--calibration", "b7.json")
     told = only_json(done := run("map", "few.json", "--json", *arguments))
     assert done.returncode == 0
     assert {(a["chip"], a["core"]) for a in told["addresses"]} == {(0, 0)}
     for run_of in told["addresses"]:
-        assert not {1, 2} & set(range(run_of["first_neuron"], run_of["last_neuron"] + 1))
+        assert not {1, 2, 3} & set(range(run_of["first_neuron"], run_of["last_neuron"] + 1))
     assert [d["kind"] for d in told["departures"]] == ["trim"]
     assert told["departures"][0]["neurons"] == ["population 'p' neuron 0", "population 'p' neuron 2"]
     assert told["utilisation"]["cam"]["used"] == 4

@@ -8,7 +8,7 @@ import pytest
 from bcall_hw.backend.emulator.emulator import Emulator
 from bcall_hw.backend.emulator.hidden import hidden_board
 from bcall_hw.backend.emulator.profile import BoardProfile
-from bcall_hw.calibration import nearest_code
+from bcall_hw.bias_codes import nearest_code
 from bcall_hw.chip_config import ChipConfig
 from bcall_hw.chip_model import load_chip
 from bcall_hw.errors import InvalidValue

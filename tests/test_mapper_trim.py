@@ -9,22 +9,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+from calibration_helpers import gains_of, measured
 from mapper_helpers import CHIP, TYPE_CODES, asked, at, delivered, link, network, pairs, population
 
 from bcall_hw.calibration import Calibration
+from bcall_hw.calibration_parts import Gains
 from bcall_hw.errors import InvalidValue
 from bcall_hw.mapper import MappedNetwork, differences, map_network, utilisation
 from bcall_hw.network import Input, Network
 
-Gains = dict[tuple[int, int, int, str], float]
+GainOf = dict[tuple[int, int, int, str], float]
 
 
-def record(gains: Gains) -> Calibration:
-    listed = tuple((*place, gain) for place, gain in gains.items())
-    return Calibration(kind="measured", chip="dynapse1", board="b1", date="2025-01-01", synapse_gains=listed)  # type: ignore[arg-type]
+def record(gains: GainOf) -> Calibration:
+    return measured(gains=gains_of(CHIP, gains))
 
 
-def wanted(net: Network, mapped: MappedNetwork, gains: Gains) -> Counter[Any]:
+def wanted(net: Network, mapped: MappedNetwork, gains: GainOf) -> Counter[Any]:
     """What the network asks for, each synapse with its trimmed number of entries."""
     counts: Counter[Any] = Counter()
     for c in net.connections:
@@ -35,7 +36,7 @@ def wanted(net: Network, mapped: MappedNetwork, gains: Gains) -> Counter[Any]:
     return counts
 
 
-def trimmed(net: Network, gains: Gains, **choices: Any) -> MappedNetwork:
+def trimmed(net: Network, gains: GainOf, **choices: Any) -> MappedNetwork:
     return map_network(net, CHIP, calibration=record(gains), **choices)
 
 
@@ -49,7 +50,7 @@ def wide() -> Network:
     )  # fmt: skip
 
 
-def random_gains(mapped: MappedNetwork, seed: int, low: float, high: float) -> Gains:
+def random_gains(mapped: MappedNetwork, seed: int, low: float, high: float) -> GainOf:
     rng = np.random.default_rng(seed)
     seats = [tuple(a) for table in mapped.addresses.values() for a in table.tolist()]
     return {(*seat, kind): float(rng.uniform(low, high)) for seat in seats for kind in TYPE_CODES if rng.random() < 0.7}  # type: ignore[misc]
@@ -111,7 +112,7 @@ def test_a_gain_of_one_changes_nothing() -> None:
 def test_neurons_without_room_keep_their_multiplicities_and_are_named() -> None:
     """Neuron 0 needs 80 entries, neuron 1 exactly 64, neuron 2 is trimmed down."""
     net = network(Input(name="x", size=16), population("p", 3, at(2, 2, 0)), link("c", "x", "p", multiplicity=2))
-    gains: Gains = {(2, 2, 0, "AMPA"): 0.4, (2, 2, 1, "AMPA"): 0.5, (2, 2, 2, "AMPA"): 2.0}
+    gains: GainOf = {(2, 2, 0, "AMPA"): 0.4, (2, 2, 1, "AMPA"): 0.5, (2, 2, 2, "AMPA"): 2.0}
     mapped = trimmed(net, gains)
     found: Counter[int] = Counter()
     for (_, (_, index), _), count in delivered(mapped).items():
@@ -125,19 +126,40 @@ def test_neurons_without_room_keep_their_multiplicities_and_are_named() -> None:
     assert differences(mapped) == []
 
 
-@pytest.mark.parametrize("place", [(4, 0, 0), (0, 4, 0), (0, 0, 256), (9, 9, 999)])
-def test_gains_at_places_that_are_none_are_refused(place: tuple[int, int, int]) -> None:
-    with pytest.raises(InvalidValue, match=r"synapse_gains\[1\].*no such neuron") as caught:
-        trimmed(network(population("p", 1)), {(0, 0, 1, "AMPA"): 2.0, (*place, "AMPA"): 1.0})
-    assert caught.value.used == place
+@pytest.mark.parametrize("place", [(4, 0), (0, 4), (9, 9)])
+def test_gains_at_places_that_are_none_are_refused(place: tuple[int, int]) -> None:
+    with pytest.raises(InvalidValue, match=r"gains\[1\].*no such place") as caught:
+        trimmed(network(population("p", 1)), {(0, 0, 1, "AMPA"): 2.0, (*place, 5, "AMPA"): 1.0})
+    assert caught.value.used == max(place)
+
+
+@pytest.mark.parametrize("count", [1, 255, 257])
+def test_gains_of_another_number_of_neurons_are_refused(count: int) -> None:
+    gains = Gains(chip=0, core=2, quantity="AMPA.weight_a", gain=(1.0,) * count, low=(1.0,) * count, high=(1.0,) * count)
+    with pytest.raises(InvalidValue, match=r"gains\[0\]") as caught:
+        map_network(network(population("p", 1)), CHIP, calibration=measured(gains=(gains,)))
+    assert (caught.value.used, caught.value.limit) == (count, 256)
 
 
 @pytest.mark.parametrize(
-    "entry", [(0, 0, 1, "AMPA", 0.0), (0, 0, 1, "AMPA", -1.0), (0, 0, 1, "GLU", 1.0), (0, -1, 1, "AMPA", 1.0)]
+    ("core", "quantity", "gain"),
+    [(0, "AMPA.weight_a", 0.0), (0, "AMPA.weight_a", -1.0), (0, "GLU.weight_a", 1.0), (-1, "AMPA.weight_a", 1.0)],
 )
-def test_gains_that_are_none_are_refused(entry: Any) -> None:
-    with pytest.raises(InvalidValue, match="synapse_gains"):
-        Calibration(kind="measured", chip="dynapse1", board="b", date="d", synapse_gains=(entry,))
+def test_gains_that_are_none_are_refused(core: int, quantity: str, gain: float) -> None:
+    with pytest.raises(InvalidValue, match=r"Gains.*core"):
+        measured(gains=({"chip": 0, "core": core, "quantity": quantity, "gain": (gain,), "low": (1.0,), "high": (1.0,)},))
+
+
+def test_gains_of_other_quantities_and_unknown_ones_trim_nothing() -> None:
+    net = network(Input(name="x", size=3), population("p", 2, at(0, 0, 9)), link("c", "x", "p", multiplicity=4))
+    other = tuple(
+        Gains(chip=0, core=0, quantity=quantity, gain=(2.0,) * 256, low=(None,) * 256, high=(None,) * 256)
+        for quantity in ("tau_s", "AMPA.tau_s", "NMDA.weight_a", "adaptation.weight_a")
+    )
+    unknown = Gains(chip=0, core=0, quantity="AMPA.weight_a", gain=(None,) * 256, low=(None,) * 256, high=(None,) * 256)
+    mapped = map_network(net, CHIP, calibration=measured(gains=(*other, unknown)))
+    assert delivered(mapped) == asked(net)
+    assert mapped.departures == []
 
 
 def test_gains_of_chips_that_are_not_used_do_not_matter() -> None:

@@ -7,6 +7,7 @@ import random
 from typing import Any
 
 import pytest
+from calibration_helpers import measured
 
 from bcall_hw.calibration import Calibration, load_calibration
 from bcall_hw.chip_model import load_chip
@@ -119,14 +120,13 @@ def test_predicted_values_with_measured_capacitances(seed: int) -> None:
     rng = random.Random(seed)
     circuits = {name: rng.uniform(0.6, 1.6) for name in FARAD}
     record = {("AHP" if name == "adaptation" else name): value for name, value in circuits.items()}
-    board: Any = {"kind": "measured", "chip": "dynapse1", "board": "b", "date": "2026-01-01", "capacitance_scale": record}
     target = random_target(seed)
-    check_all(chosen(target, Calibration(**board)), target, circuits)
+    check_all(chosen(target, measured(capacitance_scale=record)), target, circuits)
 
 
 def test_a_larger_capacitance_needs_a_larger_current() -> None:
     target = random_target(3)
-    board = Calibration(kind="measured", chip="dynapse1", board="b", date="2026-01-01", capacitance_scale={"soma": 2.0})
+    board = measured(capacitance_scale={"soma": 2.0})
     before, after = chosen(target), chosen(target, board)
     assert ampere(after["tau_s"]) / ampere(before["tau_s"]) == pytest.approx(2.0, rel=0.04)
     assert after["tau_s"].predicted == pytest.approx(target.tau_s, rel=0.016)
@@ -135,9 +135,9 @@ def test_a_larger_capacitance_needs_a_larger_current() -> None:
 
 def test_the_mapper_uses_the_calibration_it_is_given() -> None:
     net = Network(populations=(Population(name="p", size=1, neuron=random_target(4)),))
-    board = Calibration(kind="measured", chip="dynapse1", board="b", date="2026-01-01", capacitance_scale={"refractory": 0.5})
-    nominal, measured = map_network(net, CHIP), map_network(net, CHIP, calibration=board)
-    words = nominal.config.diff(measured.config)
+    board = measured(capacitance_scale={"refractory": 0.5})
+    nominal, scaled = map_network(net, CHIP), map_network(net, CHIP, calibration=board)
+    words = nominal.config.diff(scaled.config)
     assert words["kind"].tolist() == [2]
     assert int(words["word"][0]) >> 18 == 10  # IF_RFR_N of core 0
 

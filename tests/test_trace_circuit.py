@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tomlkit
+from calibration_helpers import measured
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bcall_hw.calibration import Calibration, load_calibration
+from bcall_hw.calibration import load_calibration
 from bcall_hw.chip_model import ChipModel, load_chip
 from bcall_hw.errors import CurrentOutOfRange, InvalidValue, PlacementFull
 from bcall_hw.rule.parameters import preset
@@ -60,9 +61,7 @@ AMPERE = _currents()
 WIDTHS_S = np.array([FARAD["pulse"] * V_TH / i for i in AMPERE.values()])
 CHIP = load_chip("dynapse1")
 CALIBRATION = load_calibration(CHIP)
-MEASURED = Calibration(
-    kind="measured", chip="dynapse1", board="x", date="2020-01-01", capacitance_scale={"AMPA": 1.25, "pulse": 0.8}
-)
+MEASURED = measured(capacitance_scale={"AMPA": 1.25, "pulse": 0.8})
 
 
 def tau_of(circuit: str, current_a: float) -> float:

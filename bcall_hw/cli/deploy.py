@@ -45,6 +45,7 @@ def deploy(
 ) -> None:
     """Write a configuration to a backend, prove by read-back that it arrived, and play a stimulus on it."""
     from bcall_hw import files
+    from bcall_hw.calibration import check_board
     from bcall_hw.deploy import deploy as write
     from bcall_hw.experiments.emulation import figures_of, played_stimulus, stimulus_warnings
     from bcall_hw.word_lines import word_lines
@@ -64,6 +65,8 @@ def deploy(
     with notes.status(f"opening {backend}") as status:
         opened = open_board(backend, config, board, "numba", DEFAULT_STEP_US, of_samna=options)
         try:
+            if mapped is not None:
+                check_board(mapped.calibration, opened.board, f"--calibration {calibration}")
             status.update("writing registers")
             if words is not None:
                 text = "".join(f"{line}\n" for line in word_lines(config.chip, opened.preview(config)))

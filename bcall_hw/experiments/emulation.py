@@ -15,6 +15,7 @@ from bcall_hw.backend.emulator.emulator import Emulator
 from bcall_hw.backend.emulator.engine import StepReport
 from bcall_hw.backend.emulator.profile import BoardProfile
 from bcall_hw.backend.emulator.routing import effective_tags
+from bcall_hw.calibration import check_board
 from bcall_hw.chip_config import ChipConfig
 from bcall_hw.errors import CorruptFile, InvalidValue
 from bcall_hw.mapper import MappedNetwork
@@ -47,12 +48,17 @@ def emulate_boards(
 
     Returns:
         The recordings, and their figures as plain values: of one board beside the rest, of several under `boards`.
+
+    Raises:
+        WrongBoard: the network was mapped with the calibration record of another board.
     """
     played = played_stimulus(config, mapped, path, rates_hz, isi_base)
 
     def job(profile: BoardProfile) -> Callable[[StepReport], tuple[SpikeRecording, dict[str, Any]]]:
         def run(alive: StepReport) -> tuple[SpikeRecording, dict[str, Any]]:
             board = Emulator(config.chip, config.chips, profile, **options)
+            if mapped is not None:
+                check_board(mapped.calibration, board.board)
             board.apply(config)
             recording = board.run(played, duration_s, steps if len(profiles) == 1 else alive)
             found = figures_of(recording, mapped) | {"state_sha256": board.state_sha256()}

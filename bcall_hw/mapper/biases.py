@@ -4,46 +4,84 @@ from __future__ import annotations
 
 from collections.abc import Mapping as MappingOf
 
+import numpy as np
+
 from bcall_hw.calibration import Calibration
 from bcall_hw.chip_config import ChipConfig, Registers
 from bcall_hw.chip_model import BiasCode, ChipModel
-from bcall_hw.errors import BcallError
+from bcall_hw.errors import BcallError, CurrentOutOfRange
 from bcall_hw.mapper.board import Board, Core
+from bcall_hw.mapper.place import Placement
+from bcall_hw.mapper.synapses import Synapses
 from bcall_hw.mapping import BiasChoice, CodeProblems, Mapping, choose_codes, idle_codes
-from bcall_hw.network import Network, NeuronParameters
+from bcall_hw.network import Network, NeuronParameters, Population
 
 #: Relative error of a code beyond which the mapper warns.
 _FAR = 0.05
 
 
-def code_problems(network: Network, chip: ChipModel, mapping: Mapping, calibration: Calibration) -> list[BcallError]:
-    """Every target that no code can reach; populations with equal targets are told once."""
+def code_problems(network: Network, board: Board, mapping: Mapping, calibration: Calibration) -> list[BcallError]:
+    """Every target that no code can reach on any core; populations with equal targets are told once."""
+    unlike: list[Core] = []
+    for core in board.cores:
+        if all(calibration.scales_of(core) != calibration.scales_of(other) for other in unlike):
+            unlike.append(core)
     known: list[NeuronParameters] = []
     problems: list[BcallError] = []
     for population in network.populations:
         if population.neuron in known:
             continue
         known.append(population.neuron)
-        try:
-            choose_codes(chip, mapping, calibration, population.neuron, f"population {population.name!r}")
-        except CodeProblems as found:
-            problems += found.problems
+        problems += _fewest_problems(population, board.chip, unlike, mapping, calibration)
     return problems
 
 
+def _fewest_problems(
+    population: Population, chip: ChipModel, cores: list[Core], mapping: Mapping, calibration: Calibration
+) -> list[CurrentOutOfRange]:
+    """What stands in a population's way on the core where that is least."""
+    found: list[list[CurrentOutOfRange]] = []
+    for core in cores:
+        where = f"population {population.name!r}"
+        if calibration.scales_of(core):
+            where += f" on chip {core[0]} core {core[1]}"
+        try:
+            choose_codes(chip, mapping, calibration, population.neuron, where, core)
+        except CodeProblems as problem:
+            found.append(problem.problems)
+        else:
+            return []
+    return min(found, key=len)
+
+
 def choices_of_cores(
-    board: Board, kinds: MappingOf[int, NeuronParameters], mapping: Mapping, calibration: Calibration
-) -> dict[Core, list[BiasChoice]]:
-    """The codes of every used core with predicted values; cores of one kind have the same, worked out once."""
-    known: list[tuple[NeuronParameters, list[BiasChoice]]] = []
+    synapses: Synapses, placement: Placement, board: Board, mapping: Mapping, calibration: Calibration
+) -> tuple[dict[Core, list[BiasChoice]], list[BcallError]]:
+    """The codes of every used core with predicted values; cores of one kind and equal scales have the same, worked out once.
+
+    Returns:
+        The choices, and every target that a core cannot reach.
+    """
+    known: list[tuple[NeuronParameters, MappingOf[str, float], list[BiasChoice]]] = []
     choices: dict[Core, list[BiasChoice]] = {}
-    for core, kind in sorted(kinds.items()):
-        found = next((c for k, c in known if k == kind), None)
+    problems: list[BcallError] = []
+    for number, kind in sorted(placement.kind.items()):
+        core = board.cores[number]
+        scales = calibration.scales_of(core)
+        found = next((c for k, s, c in known if k == kind and s == scales), None)
         if found is None:
-            found = choose_codes(board.chip, mapping, calibration, kind, board.core_name(core))
-            known.append((kind, found))
-        choices[board.cores[core]] = found
-    return choices
+            residents = np.unique(synapses.population[placement.core_of == number]).tolist()
+            names = ", ".join(repr(synapses.network.populations[p].name) for p in residents)
+            try:
+                found = choose_codes(
+                    board.chip, mapping, calibration, kind, f"population {names} on {board.core_name(number)}", core
+                )
+            except CodeProblems as problem:
+                problems += problem.problems
+                continue
+            known.append((kind, scales, found))
+        choices[core] = found
+    return choices, problems
 
 
 def bias_registers(choices: MappingOf[Core, list[BiasChoice]], empty: ChipConfig, mapping: Mapping) -> Registers:

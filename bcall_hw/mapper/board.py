@@ -137,17 +137,19 @@ class Board:
 
 
 def boards_to_try(
-    network: Network, chip: ChipModel, chips: Sequence[int] | None, defects: Defects, reserve: int
+    network: Network, chip: ChipModel, chips: Sequence[int] | None, defects: Defects, reserve: int, unlike: bool
 ) -> list[Board]:
     """The given chips; or, if none are given, sets of chips with room for all neurons and wished places, the smallest first.
 
-    Of sets of one size those with the fewest links that the vendor warns of come first; where the board has no defects, one
-    of each size is enough.
+    Of sets of one size those with the fewest links that the vendor warns of come first; where the board has no defects
+    and all its cores are alike, one of each size is enough.
+
+    Args:
+        unlike: whether the cores reach different targets.
 
     Raises:
-        InvalidValue: no such chips, defects or reserve.
+        InvalidValue: no such chips or reserve.
     """
-    defects.check(chip)
     if reserve >= chip.cam.entries:
         where, limit = "MapOptions.reserve", chip.cam.entries - 1
         raise InvalidValue("no CAM entry is left to fill", where=where, used=reserve, limit=limit, fix="Reserve fewer.")
@@ -163,7 +165,6 @@ def boards_to_try(
         sets = [chosen for chosen in islice(combinations(every, size), _SETS) if wished <= set(chosen)]
         sets.sort(key=lambda chosen: sum((a, b) in chip.sram.warned_links for a in chosen for b in chosen))
         of_size = [Board(chip, chosen, defects, reserve) for chosen in sets]
-        # Without defects one set of a size is as good as another.
         fitting = [board for board in of_size if neurons <= int(board.room.sum())]
-        boards += fitting if any(defects.model_dump().values()) else fitting[:1]
+        boards += fitting if unlike or any(defects.model_dump().values()) else fitting[:1]
     return boards or [Board(chip, tuple(every), defects, reserve)]

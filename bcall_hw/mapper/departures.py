@@ -11,7 +11,7 @@ class Departure:
     """One way in which the mapped network differs from the one that was given.
 
     Attributes:
-        kind: "sample", "relay", "trim" or "untrimmed".
+        kind: "sample", "relay", "trim", "untrimmed" or "second_leak".
         text: what it costs, in words.
         neurons: the neurons that it concerns.
     """

@@ -23,7 +23,7 @@ def explain(mapped: MappedNetwork, name: str) -> dict[str, Any]:
     """
     population, index = _find(mapped, name)
     chip, core, neuron = mapped.addresses[population][index].tolist()
-    choices = mapped.biases[chip, core]
+    other_leak = "tau_s" if mapped.config.tau2[_at(mapped, population, index)] else "tau2_s"
     return {
         "neuron": f"{population}/{index}",
         "chip": chip,
@@ -34,7 +34,8 @@ def explain(mapped: MappedNetwork, name: str) -> dict[str, Any]:
         "free_cam_entries": _free(mapped, population, index),
         "biases": [
             {"quantity": c.quantity, "bias": c.bias, "coarse": c.code.coarse, "fine": c.code.fine, "wanted": c.wanted,
-             "predicted": c.predicted, "error": c.error} for c in choices
+             "predicted": c.predicted, "error": c.error} for c in mapped.biases[chip, core]
+            if c.quantity != other_leak
         ],
     }  # fmt: skip
 
@@ -52,7 +53,7 @@ def _find(mapped: MappedNetwork, name: str) -> tuple[str, int]:
             if found.size:
                 return population, int(found[0])
         dead = tuple(numbers) in mapped.defects.dead_neurons
-        what = "the neuron there is dead, and nothing is placed on it" if dead else "no neuron is placed there"
+        what = "the neuron there is dead or excluded, and nothing is placed on it" if dead else "no neuron is placed there"
         raise UnknownName(what, where="explain", used=name, fix=fix)
     if len(parts) != 2 or not numbers:
         raise InvalidValue("is no neuron", where="explain", used=name, fix=fix)

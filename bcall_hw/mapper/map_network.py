@@ -14,7 +14,7 @@ from bcall_hw.chip_config import ChipConfig
 from bcall_hw.chip_model import ChipModel, load_chip
 from bcall_hw.defects import Defects
 from bcall_hw.errors import BcallError, NetworkDoesNotFit, RoundTripBroken
-from bcall_hw.mapper.biases import code_problems
+from bcall_hw.mapper.biases import choices_of_cores, code_problems
 from bcall_hw.mapper.board import Board, boards_to_try
 from bcall_hw.mapper.cam import Cam, cam_entries
 from bcall_hw.mapper.check import check
@@ -52,23 +52,27 @@ def map_network(
     Args:
         chips: ids of the chips that may be used, ascending; if absent, as few chips of the board as it needs.
         mapping: which bias stands for what; the chip's BCaLL mapping if absent.
-        calibration: of the board; the nominal one if absent. Gains of synapses in it trim the multiplicities.
+        calibration: of the board; the nominal one if absent. Its defects and excluded neurons are avoided, gains of synapses
+            trim the multiplicities, second leaks are used where neurons without a population rest without them.
         efficacy: for plastic connections of `network`, bool (posts, slots): present or parked at first; all present if
             absent.
         options: what to do with too large fan-ins, and what to keep free.
-        defects: of the board (a `BoardProfile` has them); none if absent.
+        defects: of the board beside the calibration's (a `BoardProfile` has them); none if absent.
 
     Raises:
         NetworkDoesNotFit: every violation, in `violations`.
-        InvalidValue, UnknownName: wrong chips, efficacies, defects, options or gains.
+        InvalidValue, UnknownName: wrong chips, efficacies, defects, options or calibration.
     """
     chip = load_chip(chip) if isinstance(chip, str) else chip
     options, efficacy, defects = options or MapOptions(), efficacy or {}, defects or Defects()
     mapping, calibration = mapping or load_mapping(chip), calibration or load_calibration(chip)
     check_efficacy(network, efficacy)
-    boards = boards_to_try(network, chip, chips, defects, options.reserve)
+    defects.check(chip)
+    calibration.check(chip)
+    unlike = bool(calibration.core_scales)
+    boards = boards_to_try(network, chip, chips, defects.merged(calibration.defects), options.reserve, unlike)
     subject = f"network {network.name!r}"
-    known = code_problems(network, chip, mapping, calibration)
+    known = code_problems(network, boards[-1], mapping, calibration)
     # Connections are expanded only once their groups are known to be of a size that a board can hold.
     too_large = source_problems(network, chip) + room_problems(network, boards[-1])
     too_large = too_large or crowded_problems(network, chip, options)
@@ -76,7 +80,7 @@ def map_network(
         raise NetworkDoesNotFit(too_large + known, subject)
     ready = prepared(network, chip, options, mapping, efficacy)
     if ready.synapses.network is not network:  # relays have parameters too
-        known = code_problems(ready.synapses.network, chip, mapping, calibration)
+        known = code_problems(ready.synapses.network, boards[-1], mapping, calibration)
     known += ready.problems + wished_tag_problems(ready.synapses, boards[-1])
     failed: list[list[BcallError]] = []
     for board in boards:
@@ -87,7 +91,12 @@ def map_network(
             elif known:
                 raise NetworkDoesNotFit(known, subject)
             else:
-                mapped = mapped_network(network, ready.synapses, ready.departures, *found, mapping, calibration)
+                on, placement, _, _ = found
+                choices, problems = choices_of_cores(ready.synapses, placement, on, mapping, calibration)
+                if problems:
+                    failed.append(problems)
+                    continue
+                mapped = mapped_network(network, ready.synapses, ready.departures, *found, choices, mapping, calibration)
                 _check_result(mapped, subject)
                 return mapped
     raise NetworkDoesNotFit(known + min(failed, key=len), subject)

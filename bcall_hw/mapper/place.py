@@ -109,7 +109,7 @@ def _refused(
     if dead.size:
         used = ", ".join(map(str, dead[:8].tolist())) + (f" and {dead.size - 8} more" if dead.size > 8 else "")
         fix = "Wish another place, or none."
-        return DefectInTheWay(f"its wished place on {name} holds dead neurons", where=where, used=used, fix=fix)
+        return DefectInTheWay(f"its wished place on {name} holds dead or excluded neurons", where=where, used=used, fix=fix)
     for resident in wishes.residents.get(core, []):
         if merged(network.population(resident).neuron, population.neuron) is None:
             what = f"has other neuron parameters than {resident!r} on the same core"

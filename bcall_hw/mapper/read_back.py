@@ -15,7 +15,7 @@ from bcall_hw.chip_config import ChipConfig
 from bcall_hw.defects import Defects
 from bcall_hw.errors import EmptyNetwork, NetworkDoesNotFit
 from bcall_hw.mapper.check import check, heard_tags
-from bcall_hw.mapping import Mapping, load_mapping
+from bcall_hw.mapping import Mapping, idle_codes, load_mapping
 from bcall_hw.network import Connection, Explicit, Input, Network, Place, Population
 from bcall_hw.read_biases import parameters_of
 
@@ -84,7 +84,12 @@ def network_of(
     """The network that a register image holds.
 
     Neurons that use the first leak, or have synapses or destinations, become populations: one for each run of neighbours
-    on a core, with its place. The tags that are listened to and that no neuron sends become the input "fpga".
+    on a core with the same leak, with its place. Where the second leak of a core is not the strong one that silences,
+    synapses and destinations alone tell which neurons are in use. The tags that are listened to and that no neuron sends
+    become the input "fpga".
+
+    Args:
+        calibration, defects: as for `map_network`.
 
     Raises:
         NetworkDoesNotFit: the registers break a rule.
@@ -93,7 +98,7 @@ def network_of(
     """
     mapping = mapping or load_mapping(config.chip)
     calibration = calibration or load_calibration(config.chip)
-    found = delivered(config, defects)
+    found = delivered(config, (defects or Defects()).merged(calibration.defects))
     populations, population_of, index_of = populations_of(config, mapping, calibration, found)
     tags = np.unique(-1 - found.source[found.source < 0])
     inputs = (Input(name="fpga", size=tags.size, tags=tuple(tags.tolist())),) if tags.size else ()
@@ -114,7 +119,7 @@ def populations_of(
     """
     g = config.chip.geometry
     n_cores = len(config.chips) * g.cores
-    used = ~config.tau2.reshape(n_cores, g.neurons) | (config.sram["core_mask"] > 0).any(axis=3).reshape(n_cores, g.neurons)
+    used = _leaks_of_used_neurons(config, mapping) | (config.sram["core_mask"] > 0).any(axis=3).reshape(n_cores, g.neurons)
     used.reshape(-1)[found.target] = True
     runs, population_of, index_of = _runs(used, config.tau2.reshape(n_cores, g.neurons))
     if not runs:
@@ -126,11 +131,25 @@ def populations_of(
         if (core, second) not in parameters:
             codes = {bias.name: config.bias(chip_id, k, bias.name) for bias in config.chip.biases}
             where = f"chip {chip_id} core {k}"
-            parameters[core, second] = parameters_of(config.chip, mapping, calibration, codes, second, where)
+            parameters[core, second] = parameters_of(config.chip, mapping, calibration, codes, second, where, (chip_id, k))
         place = Place(chip=chip_id, core=k, neuron=first)
         name = f"chip{chip_id}_core{k}_neuron{first}"
         populations.append(Population(name=name, size=size, neuron=parameters[core, second], place=place))
     return populations, population_of, index_of
+
+
+def _leaks_of_used_neurons(config: ChipConfig, mapping: Mapping) -> BoolArray:
+    """Neurons whose leak says that they are in use, shape (cores, neurons): those with the first one.
+
+    On a core where neurons have a second leak other than the strong one that silences, no leak says so.
+    """
+    tau2 = config.tau2.reshape(-1, config.chip.geometry.neurons)
+    second = config.chip.biases[config.chip.bias_index("leak2")].name
+    strong = idle_codes(config.chip, mapping)[second]
+    silences = [
+        config.bias(chip_id, core, second) == strong for chip_id in config.chips for core in range(config.chip.geometry.cores)
+    ]
+    return ~tau2 & (np.array(silences, dtype=np.bool_) | ~tau2.any(axis=1))[:, None]
 
 
 def _runs(used: BoolArray, second: BoolArray) -> tuple[list[tuple[int, int, int, bool]], IntArray, IntArray]:

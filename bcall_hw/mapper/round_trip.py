@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import numpy as np
 
 from bcall_hw.arrays import BoolArray
@@ -11,6 +13,8 @@ from bcall_hw.network import NeuronParameters
 
 #: Relative difference of a predicted value that rounding explains.
 _ROUNDING = 1e-9
+#: The time constant of the neurons that use the first leak, and of those that use the second.
+_LEAKS = ("tau_s", "tau2_s")
 
 
 def differences(mapped: MappedNetwork) -> list[str]:
@@ -79,9 +83,15 @@ def _neurons(mapped: MappedNetwork, read: Delivered) -> list[str]:
     if wanted != found.keys():
         wrong = sorted(wanted ^ found.keys())
         problems.append(f"{len(wrong)} neurons are used by one side alone, first {wrong[0]} (chip, core, neuron)")
+    by_leak: dict[tuple[int, ...], dict[bool, NeuronParameters]] = defaultdict(dict)
+    for (chip, core, neuron), parameters in found.items():
+        second = bool(mapped.config.tau2[mapped.config.chips.index(chip), core, neuron])
+        by_leak[chip, core][second] = parameters
     for (chip, core), choices in mapped.biases.items():
-        held = next((p for (c, k, _), p in found.items() if (c, k) == (chip, core)), None)
-        for choice in choices if held is not None else []:
+        held_here = by_leak[chip, core]
+        for choice in choices:
+            of_leak = held_here.get(choice.quantity == "tau2_s")
+            held = of_leak if choice.quantity in _LEAKS else next(iter(held_here.values()), None)
             value = _value(held, choice.quantity) if held is not None else None
             if value is not None and abs(value - choice.predicted) > _ROUNDING * abs(choice.predicted):
                 problems.append(f"chip {chip} core {core}: {choice.quantity} predicted {choice.predicted}, read back {value}")
@@ -92,7 +102,7 @@ def _value(parameters: NeuronParameters, quantity: str) -> float | None:
     """A quantity by the name that `BiasChoice` gives it, or None where parameters do not have it."""
     circuit, _, name = quantity.rpartition(".")
     if not circuit:
-        return float(getattr(parameters, name))
+        return float(getattr(parameters, "tau_s" if name in _LEAKS else name))
     if name not in ("tau_s", "weight_a"):
         return None
     dpi = parameters.adaptation if circuit == "adaptation" else parameters.synapses.get(circuit)  # type: ignore[call-overload]

@@ -6,7 +6,6 @@ import numpy as np
 
 from bcall_hw.arrays import IntArray
 from bcall_hw.calibration import Calibration
-from bcall_hw.errors import InvalidValue
 from bcall_hw.mapper.board import Board
 from bcall_hw.mapper.departures import Departure
 from bcall_hw.mapper.place import Placement
@@ -24,23 +23,15 @@ def trimmed(
     Returns:
         Entries of each synapse, and what was changed.
     """
-    if not calibration.synapse_gains:
-        return synapses.multiplicity, []
     types = sorted({c.synapse for c in synapses.network.connections})
     gain = np.ones((len(types), *board.alive.shape))
-    given: dict[tuple[int, int, int, str], float] = {}
-    for index, (chip, core, number, synapse, value) in enumerate(calibration.synapse_gains):
-        if given.setdefault((chip, core, number, synapse), value) != value:
-            where, fix = f"calibration synapse_gains[{index}]", "Leave one of them out."
-            what = "two gains for one neuron and synapse type"
-            raise InvalidValue(what, where=where, used=(chip, core, number, synapse), fix=fix)
-        g = board.chip.geometry
-        if chip >= g.chips or core >= g.cores or number >= g.neurons:
-            where, limit = f"calibration synapse_gains[{index}]", (g.chips - 1, g.cores - 1, g.neurons - 1)
-            fix = "Is it a record of another chip?"
-            raise InvalidValue("no such neuron on this board", where=where, used=(chip, core, number), limit=limit, fix=fix)
-        if chip in board.chips and synapse in types:
-            gain[types.index(synapse), board.cores.index((chip, core)), number] = value
+    for known in calibration.gains:
+        synapse, _, quantity = known.quantity.rpartition(".")
+        if quantity == "weight_a" and synapse in types and known.chip in board.chips:
+            values = [1.0 if value is None else value for value in known.gain]
+            gain[types.index(synapse), board.cores.index((known.chip, known.core))] = values
+    if np.all(gain == 1.0):
+        return synapses.multiplicity, []
     type_of = np.array([types.index(c.synapse) for c in synapses.network.connections], dtype=np.int64)[synapses.connection]
     of_synapse = gain[type_of, placement.core_of[synapses.target], routes.seat[synapses.target]]
     wanted = np.maximum(1, np.floor(synapses.multiplicity / of_synapse + 0.5)).astype(np.int64)

@@ -14,7 +14,8 @@ import numpy as np
 
 from bcall_hw import circuits
 from bcall_hw.arrays import FloatArray
-from bcall_hw.calibration import Calibration, current_range_a
+from bcall_hw.bias_codes import current_range_a
+from bcall_hw.calibration import Calibration
 from bcall_hw.chip_model import ChipModel
 from bcall_hw.errors import InvalidValue
 
