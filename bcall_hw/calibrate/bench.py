@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from bcall_hw import circuits
 from bcall_hw.arrays import BoolArray, FloatArray
+from bcall_hw.bias_codes import current_range_a, nearest_code
 from bcall_hw.calibrate.membrane import rise_time_s, spike_potential
 from bcall_hw.calibrate.rig import Rig
 from bcall_hw.calibrate.spike_trains import SpikeTrains
-from bcall_hw.calibration import current_range_a, nearest_code
 from bcall_hw.chip_model import BiasCode
 
 #: Fewer intervals than this do not make a mean.

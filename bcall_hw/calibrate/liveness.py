@@ -8,8 +8,8 @@ import numpy as np
 
 from bcall_hw import circuits
 from bcall_hw.arrays import BoolArray, IntArray
+from bcall_hw.bias_codes import current_range_a, nearest_code
 from bcall_hw.calibrate.rig import Rig
-from bcall_hw.calibration import current_range_a, nearest_code
 from bcall_hw.chip_model import BiasCode, ChipModel
 
 #: Nominal times to the threshold under the strong constant current, and under a desperate one (s).

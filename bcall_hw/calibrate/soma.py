@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from bcall_hw.arrays import BoolArray, FloatArray
+from bcall_hw.bias_codes import current_range_a
 from bcall_hw.calibrate.bench import Bench
 from bcall_hw.calibrate.estimate import Estimate, inverted
-from bcall_hw.calibration import current_range_a
 
 #: Rise (s) of the median neuron in a fast and in a slow measurement, and with a gain so low that the threshold shows.
 _FAST_S, _SLOW_S, _THRESHOLD_S = 0.010, 0.080, 0.010

@@ -112,7 +112,7 @@ def measure(
     return SynapseEstimate(tau, weight, None if not np.isfinite(total) else bool(total > 0))
 
 
-def jump_of(tau_s: FloatArray, pulse_s: float) -> FloatArray:
+def jump_of(tau_s: FloatArray, pulse_s: float | FloatArray) -> FloatArray:
     """The fraction 1 - exp(-T / tau) of full scale that one pulse moves (see `trace_circuit.jump`)."""
     return -np.expm1(-pulse_s / tau_s)
 

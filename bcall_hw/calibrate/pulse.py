@@ -1,0 +1,91 @@
+"""Width of the synaptic pulse, from how far a fast train of events brings a synapse towards its full scale.
+
+One event moves a DPI by the fraction a = 1 - exp(-T / tau) of what is left to full scale, so a train settles where the fraction
+and the decay between volleys balance; the ratio of that current to a single volley's tells the fraction, and so the width T.
+Where pulses last instead (`apart_s` > 0), events that come within a pulse keep it going, and the train reaches full scale.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bcall_hw.arrays import FloatArray
+from bcall_hw.calibrate import listeners, synapse
+from bcall_hw.calibrate.bench import Bench
+from bcall_hw.calibrate.estimate import Estimate, inverted
+from bcall_hw.calibrate.synapse import SynapseEstimate
+from bcall_hw.chip_model import SynapseType
+
+#: Time constant of the synapse that is used (s); jump of a volley; share of time that pulses of the train cover.
+TAU_S, _VOLLEY_JUMP, _COVERED = 0.005, 0.2, 0.8
+#: Full scale of the synapse / net current of the drive.
+FULL_SCALE, _WEIGHT_RATIO = 5.0, 8.0
+_TICK_S, _SETTLED, _LONGEST_S, _RUNS = 1e-4, 8.0, 0.6, 3
+_LARGEST_A = 1e-7
+
+
+def events_of_volley(pulse_s: float) -> int:
+    """Events of a volley whose jump shows well."""
+    return max(1, round(_VOLLEY_JUMP * TAU_S / pulse_s))
+
+
+def measure(
+    bench: Bench, kind: SynapseType, seen: SynapseEstimate, pulse_s: float, apart_s: float
+) -> tuple[Estimate, Estimate]:
+    """Pulse width (s), and jump a of one event at the time constant that is set, of every neuron.
+
+    Args:
+        kind: an exciting type whose codes are set for `TAU_S` and a full scale of `FULL_SCALE` net currents.
+        seen: its time constant and weight under these codes.
+        pulse_s: width that is expected.
+        apart_s: as in `synapse.measure`.
+    """
+    lasting = apart_s > 0
+    events = 1 if lasting else events_of_volley(pulse_s)
+    wished = pulse_s / 3 if lasting else events * pulse_s / _COVERED
+    period = max(_TICK_S, round(wished / _TICK_S) * _TICK_S) if not lasting else wished
+    most = bench.chip.stimulus.max_events // (len(bench.rig.chips) * events)
+    length = min(_LONGEST_S, most * period)
+    volleys = int(length / period)
+    settle = _SETTLED * TAU_S
+    means, errors = [], []
+    for _ in range(_RUNS):
+        train, use = listeners.volleys(bench.chip, kind, 0.001 + np.arange(volleys) * period, events, 0.0)
+        heard = bench.rig.run(0.001 + volleys * period, train, settle_s=0.1).within(settle, volleys * period)
+        mean, error = bench.intervals(heard)
+        means.append(mean)
+        errors.append(error)
+    interval = np.nanmean(means, axis=0)
+    error = np.nanmean(errors, axis=0) / np.sqrt(_RUNS)
+    current, slope = inverted(lambda a: bench.rise_s(more_a=a), interval - bench.refractory_s, 1e-13, _LARGEST_A, rising=False)
+    entries = bench.entries[:, :, listeners.entries_of(bench.chip, kind)]
+    working = (entries * use).sum(axis=2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        single = seen.weight.value * working  # of a volley
+        tau, ratio = seen.tau.value, current / single
+        of_ratio = np.sqrt((slope * error) ** 2 + seen.weight.error**2)
+        if lasting:
+            jump = working / ratio
+            sensitivity = np.ones_like(jump)
+        else:
+            left = np.exp(-period / tau)
+            shape = _held_mean(period, tau, bench.grain_s)
+            volley = 1.0 - (1.0 - shape / ratio) / left
+            sensitivity = shape / ratio / left / volley
+            jump = volley / working
+        jump = np.where((jump > 0) & (jump < 1), jump, np.nan)
+        width = -tau * np.log1p(-jump)
+    relative = np.abs(sensitivity) * of_ratio
+    return Estimate(width, np.hypot(relative, seen.tau.error)), Estimate(jump, relative)
+
+
+def _held_mean(period_s: float, tau_s: FloatArray, grain_s: float) -> FloatArray:
+    """Mean over a period of a current that decays from 1; a clocked board holds it through each step."""
+    gone = 1.0 - np.exp(-period_s / tau_s)
+    step = grain_s if grain_s >= 1e-5 else 0.0
+    return gone * (step / (1.0 - np.exp(-step / tau_s)) if step else tau_s) / period_s
+
+
+def jump_at(width: Estimate, tau: Estimate) -> Estimate:
+    """The BCaLL jump a = 1 - exp(-T / tau) of one event at another time constant."""
+    return Estimate(synapse.jump_of(tau.value, width.value), np.hypot(width.error, tau.error))

@@ -1,0 +1,74 @@
+"""From what has been measured to codes, and back: the way of the mapper, with the scales of each core."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bcall_hw.arrays import FloatArray
+from bcall_hw.calibrate.rig import Core
+from bcall_hw.calibration import Calibration
+from bcall_hw.calibration_parts import utc_text, utc_time
+from bcall_hw.chip_model import BiasCode, ChipModel
+from bcall_hw.errors import CurrentOutOfRange
+from bcall_hw.mapping import BiasChoice, CodeProblems, Mapping, choose_codes
+from bcall_hw.network import NeuronParameters
+from bcall_hw.read_biases import parameters_of
+
+#: Scales that a record can hold.
+_SMALLEST, _LARGEST = 0.01, 100.0
+_NO_TIME = "2000-01-01T00:00:00Z"
+
+
+@dataclass
+class Scales:
+    """Measured / nominal value of each quantity on each core, so far; 1 where nothing is known.
+
+    Attributes:
+        of: by quantity, shape (cores,).
+    """
+
+    chip: ChipModel
+    mapping: Mapping
+    cores: tuple[Core, ...]
+    of: dict[str, FloatArray] = field(default_factory=dict)
+
+    def record(self) -> Calibration:
+        """The scales as a record, for the mapper's functions."""
+        rows = [
+            (*core, quantity, float(np.clip(values[index], _SMALLEST, _LARGEST)))
+            for quantity, values in sorted(self.of.items())
+            for index, core in enumerate(self.cores)
+            if np.isfinite(values[index])
+        ]
+        time = utc_text(utc_time(_NO_TIME, "scales"))
+        return Calibration(kind="nominal", chip=self.chip.name, board="on the bench", date=time, core_scales=tuple(rows))
+
+    def choices(self, target: NeuronParameters) -> tuple[list[list[BiasChoice]], list[list[CurrentOutOfRange]]]:
+        """The codes of each core for a target, and what of it is out of range."""
+        record, found, problems = self.record(), [], []
+        for core in self.cores:
+            where = f"chip {core[0]} core {core[1]}"
+            problems.append(list[CurrentOutOfRange]())
+            try:
+                found.append(choose_codes(self.chip, self.mapping, record, target, where, core))
+            except CodeProblems as problem:
+                problems[-1] += problem.problems
+                found.append(list[BiasChoice]())
+        return found, problems
+
+    def predicted(self, codes: list[dict[str, BiasCode]]) -> list[NeuronParameters]:
+        """What the neurons of each core do under its codes (all biases, by name) as far as is known."""
+        record = self.record()
+        return [
+            parameters_of(self.chip, self.mapping, record, mine, False, f"chip {core[0]} core {core[1]}", core)
+            for core, mine in zip(self.cores, codes, strict=True)
+        ]
+
+    def learn(self, quantity: str, measured: FloatArray, predicted: FloatArray) -> None:
+        """Take a measurement in: the scale so far times measured / predicted; cores without one keep theirs."""
+        before = self.of.get(quantity, np.ones(len(self.cores)))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            now = before * measured / predicted
+        self.of[quantity] = np.where(np.isfinite(now) & (now > _SMALLEST) & (now < _LARGEST), now, before)
