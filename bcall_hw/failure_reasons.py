@@ -35,3 +35,4 @@ class ExclusionReason(str, Enum):
     HOT = "hot"
     OUTLIER = "outlier"
     UNMEASURED = "unmeasured"
+    DESELECTED = "deselected"

@@ -194,15 +194,15 @@ def choose_codes(
             name = chooser.bias_name(mapping.adaptation.enable)
             chooser.choices.append(BiasChoice("adaptation.enable", name, mapping.adaptation.enable_code, 1.0, 1.0))
     if chooser.problems:
-        raise CodeProblems(chooser.problems)
+        raise CodeProblems(chooser.problems, chooser.choices)
     return chooser.choices
 
 
 class CodeProblems(BcallError):
-    """Every quantity of one target that no code can reach."""
+    """Every quantity of one target that no code can reach, and the choices for the others."""
 
-    def __init__(self, problems: list[CurrentOutOfRange]) -> None:
-        self.problems = problems
+    def __init__(self, problems: list[CurrentOutOfRange], choices: list[BiasChoice]) -> None:
+        self.problems, self.choices = problems, choices
         super().__init__("; ".join(str(p) for p in problems))
 
 

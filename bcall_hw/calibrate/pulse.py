@@ -19,7 +19,7 @@ from bcall_hw.chip_model import SynapseType
 #: Time constant of the synapse that is used (s); jump of a volley; share of time that pulses of the train cover.
 TAU_S, _VOLLEY_JUMP, _COVERED = 0.005, 0.2, 0.8
 #: Full scale of the synapse / net current of the drive.
-FULL_SCALE, _WEIGHT_RATIO = 5.0, 8.0
+FULL_SCALE, WEIGHT_RATIO = 5.0, 8.0
 _TICK_S, _SETTLED, _LONGEST_S, _RUNS = 1e-4, 8.0, 0.6, 3
 _LARGEST_A = 1e-7
 
@@ -55,8 +55,7 @@ def measure(
         mean, error = bench.intervals(heard)
         means.append(mean)
         errors.append(error)
-    interval = np.nanmean(means, axis=0)
-    error = np.nanmean(errors, axis=0) / np.sqrt(_RUNS)
+    interval, error = np.mean(means, axis=0), np.mean(errors, axis=0) / np.sqrt(_RUNS)
     current, slope = inverted(lambda a: bench.rise_s(more_a=a), interval - bench.refractory_s, 1e-13, _LARGEST_A, rising=False)
     entries = bench.entries[:, :, listeners.entries_of(bench.chip, kind)]
     working = (entries * use).sum(axis=2)

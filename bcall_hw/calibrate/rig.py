@@ -102,6 +102,14 @@ class Rig:
         codes = zip(self.chip.biases, self.chip.quiet_codes, strict=True)
         return {bias.name: BiasCode(coarse=c, fine=f, high=bool(h)) for bias, (c, f, h) in codes}
 
+    def restore(self, config: ChipConfig, spent_s: float, overloaded: set[Core]) -> None:
+        """Go on from an earlier point."""
+        self._config, self.spent_s, self.overloaded = config, spent_s, overloaded
+
+    def set_quiet(self) -> None:
+        """Let every core rest."""
+        self.set(self.quiet)
+
     def set(self, codes: Codes | Sequence[Codes]) -> None:
         """Bias codes by name or role: the same for all measured cores, or one mapping for each."""
         biases: npt.NDArray[np.void] = self._config.biases.copy()

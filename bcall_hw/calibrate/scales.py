@@ -10,11 +10,9 @@ from bcall_hw.arrays import FloatArray
 from bcall_hw.calibrate.rig import Core
 from bcall_hw.calibration import Calibration
 from bcall_hw.calibration_parts import utc_text, utc_time
-from bcall_hw.chip_model import BiasCode, ChipModel
-from bcall_hw.errors import CurrentOutOfRange
+from bcall_hw.chip_model import ChipModel
 from bcall_hw.mapping import BiasChoice, CodeProblems, Mapping, choose_codes
 from bcall_hw.network import NeuronParameters
-from bcall_hw.read_biases import parameters_of
 
 #: Scales that a record can hold.
 _SMALLEST, _LARGEST = 0.01, 100.0
@@ -45,26 +43,16 @@ class Scales:
         time = utc_text(utc_time(_NO_TIME, "scales"))
         return Calibration(kind="nominal", chip=self.chip.name, board="on the bench", date=time, core_scales=tuple(rows))
 
-    def choices(self, target: NeuronParameters) -> tuple[list[list[BiasChoice]], list[list[CurrentOutOfRange]]]:
-        """The codes of each core for a target, and what of it is out of range."""
-        record, found, problems = self.record(), [], []
+    def choices(self, target: NeuronParameters) -> list[dict[str, BiasChoice]]:
+        """The codes of each core for a target by quantity; those that are out of range on a core are missing there."""
+        record, found = self.record(), []
         for core in self.cores:
-            where = f"chip {core[0]} core {core[1]}"
-            problems.append(list[CurrentOutOfRange]())
             try:
-                found.append(choose_codes(self.chip, self.mapping, record, target, where, core))
+                mine = choose_codes(self.chip, self.mapping, record, target, f"chip {core[0]} core {core[1]}", core)
             except CodeProblems as problem:
-                problems[-1] += problem.problems
-                found.append(list[BiasChoice]())
-        return found, problems
-
-    def predicted(self, codes: list[dict[str, BiasCode]]) -> list[NeuronParameters]:
-        """What the neurons of each core do under its codes (all biases, by name) as far as is known."""
-        record = self.record()
-        return [
-            parameters_of(self.chip, self.mapping, record, mine, False, f"chip {core[0]} core {core[1]}", core)
-            for core, mine in zip(self.cores, codes, strict=True)
-        ]
+                mine = problem.choices
+            found.append({choice.quantity: choice for choice in mine})
+        return found
 
     def learn(self, quantity: str, measured: FloatArray, predicted: FloatArray) -> None:
         """Take a measurement in: the scale so far times measured / predicted; cores without one keep theirs."""

@@ -18,7 +18,7 @@ _FAST_S, _SLOW_S, _THRESHOLD_S = 0.010, 0.080, 0.010
 SHORT_S = 0.5e-3
 #: Spike threshold / I_th where the threshold is measured.
 _THRESHOLD_RATIO = 20.0
-_SHORTEST_S, _SPIKES = 0.3, 40
+_SHORTEST_S, _SPIKES = 0.3, 28
 #: Drive / leak in the measurement of the leak: near the rheobase, where the interval depends on the leak most.
 _LEAK_LADDER = (1.7, 2.3, 3.5)
 #: Net current (A) below which positive feedback, not the drive, makes the neuron fire.
@@ -145,13 +145,31 @@ def _threshold(bench: Bench, current_a: dict[str, FloatArray], rise: FloatArray,
     return Estimate(value, np.abs(slope) * error_s)
 
 
-def leak(bench: Bench, current_a: FloatArray, role: str = "leak1") -> Estimate:
+def constant_current(bench: Bench, current_a: FloatArray) -> Estimate:
+    """Constant current (A) of every neuron under a code; needs what `drive` finds.
+
+    Args:
+        current_a: current of the code, shape (cores,).
+    """
+    lowest, highest = current_range_a(bench.chip)
+    bench.rest_currents()
+    bench.set_currents(dc=current_a, refractory=bench.switching_charge_c("refractory") / SHORT_S, gain=highest, leak1=lowest)
+    typical_s = float(np.max(np.nanmedian(_finite(bench.rise_s()), axis=1)))
+    mean, error = bench.intervals(bench.rig.run(_duration(2 * typical_s), settle_s=2 * typical_s))
+    given = dict(bench.current_a)
+    found = _dc(bench, given, mean - bench.refractory_s, error)
+    of_threshold = np.sqrt(found.error**2 + NEURON_ERROR**2)
+    return Estimate(found.value * given["dc"][:, None], of_threshold)
+
+
+def leak(bench: Bench, current_a: FloatArray, role: str = "leak1", quick: bool = False) -> Estimate:
     """Membrane time constant (s) of every neuron under a code of the first or second leak bias.
 
     Needs everything that `drive` finds. The drive is a ladder of multiples of the leak: a neuron takes part where it fires.
 
     Args:
         current_a: current of the bias, shape (cores,).
+        quick: one rung of the ladder alone.
     """
     lowest, highest = current_range_a(bench.chip)
     second = role == "leak2"
@@ -160,7 +178,7 @@ def leak(bench: Bench, current_a: FloatArray, role: str = "leak1") -> Estimate:
     bench.set_currents(**{role: current_a}, refractory=bench.switching_charge_c("refractory") / SHORT_S, gain=highest)
     given = bench.current_a[role]
     found, shares = None, list[FloatArray]()
-    for ratio in _LEAK_LADDER:
+    for ratio in _LEAK_LADDER[1:2] if quick else _LEAK_LADDER:
         drive_a = np.maximum(ratio * given, given + _FEEBLE_A) / np.nanmedian(bench.dc_scale, axis=1)
         bench.set_currents(dc=np.maximum(drive_a, lowest))
         typical_s = float(np.max(np.nanmedian(_finite(bench.rise_s(leak_scale=np.ones(bench.rig.shape), leak=role)), axis=1)))

@@ -1,0 +1,250 @@
+"""The DPIs on the bench: pulse width, synapses and adaptation, from targets to codes, measurements and scales."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from bcall_hw.arrays import FloatArray
+from bcall_hw.calibrate import adaptation, listeners, pulse, synapse
+from bcall_hw.calibrate.bench import Bench
+from bcall_hw.calibrate.estimate import Estimate
+from bcall_hw.calibrate.findings import Findings
+from bcall_hw.calibrate.scales import Scales
+from bcall_hw.calibrate.synapse import SynapseEstimate
+from bcall_hw.calibrate.targets import Targets
+from bcall_hw.chip_model import BiasCode, SynapseType
+from bcall_hw.failure_reasons import FailureReason
+from bcall_hw.mapping import BiasChoice
+from bcall_hw.network import SynapseParameters
+
+#: The first look is at another time constant and weight than the target, by this factor: a bias that does not move is seen.
+_FIRST_LOOK = 1.5
+#: A move of less than this share of the expected one means that the bias is stuck.
+_STUCK = 0.35
+#: Pulses that last keep this distance, in widths.
+_APART = 2.2
+#: What a volley may be off from what shows well before it is measured again.
+_TOO_WEAK, _TOO_STRONG = 0.4, 2.2
+_HOLD_TAU_S = 0.003
+#: Time constants (s) that spikes can tell.
+_SHORTEST_S, _LONGEST_S = 0.002, 0.4
+
+Read = Callable[[BiasChoice], float]
+
+
+class DpiBench:
+    """Steps of a calibration that need events.
+
+    Args:
+        lasting: pulses last and restart, so that events are kept apart.
+        seed: shifts the volleys.
+    """
+
+    def __init__(self, bench: Bench, scales: Scales, findings: Findings, targets: Targets, lasting: bool, seed: int) -> None:
+        self.bench, self.scales, self.findings, self.targets = bench, scales, findings, targets
+        self.lasting, self.seed = lasting, seed
+        self.chip, self.neuron = bench.chip, targets.neuron
+        self.turn = 0
+
+    # Codes -----------------------------------------------------------------------------------------------------------
+
+    def predicted(self, quantity: str) -> FloatArray:
+        """What the code for a quantity's target is predicted to give, shape (cores,); NaN where there is none."""
+        return _of([c.get(quantity) for c in self.scales.choices(self.neuron)], lambda choice: choice.predicted)
+
+    def currents(self, quantity: str) -> FloatArray:
+        """Current of the code for a quantity (A), shape (cores,); notes the codes, and the cores that have none."""
+        choices = self.scales.choices(self.neuron)
+        self._note(quantity, choices, [quantity])
+        return _of([c.get(quantity) for c in choices], lambda b: float(self.chip.current_a[b.code.coarse, b.code.fine]))
+
+    def _note(self, quantity: str, choices: list[dict[str, BiasChoice]], needed: list[str]) -> None:
+        missing = np.array([any(name not in mine for name in needed) for mine in choices])
+        self.findings.fail(quantity, missing, FailureReason.OUT_OF_RANGE)
+        self.findings.codes[quantity] = [{mine[n].bias: mine[n].code for n in needed if n in mine} for mine in choices]
+        self.findings.coarse[quantity] = np.nan_to_num(_of([m.get(quantity) for m in choices], lambda choice: choice.error))
+
+    def _set(self, name: str, wanted: SynapseParameters) -> dict[str, FloatArray]:
+        """Set the codes of one DPI and of the pulse width; returns what they are predicted to give."""
+        change = {"adaptation": wanted} if name == "adaptation" else {"synapses": {name: wanted}}
+        neuron = self.neuron.model_copy(update={"synapses": {}, "adaptation": None} | change)
+        choices = self.scales.choices(neuron)
+        parts = [f"{name}.tau_s", f"{name}.gain_a", f"{name}.weight_a"]
+        self._note(f"{name}.tau_s", choices, parts[:1])
+        self._note(f"{name}.weight_a", choices, ["pulse_width_s", *parts])
+        set_now = ["pulse_width_s", *parts]
+        self.bench.set_codes([
+            {mine[n].bias: mine[n].code for n in set_now if n in mine} if all(n in mine for n in set_now) else {}
+            for mine in choices
+        ])  # fmt: skip
+        return {n: _of([m.get(n) for m in choices], lambda choice: choice.predicted) for n in set_now}
+
+    def _offset(self) -> int:
+        self.turn += 1
+        return self.seed + self.turn
+
+    def _apart_s(self, pulse_s: float) -> float:
+        return _APART * pulse_s if self.lasting else 0.0
+
+    # Pulse width -----------------------------------------------------------------------------------------------------
+
+    def pulse(self) -> None:
+        """The width under the code for its target, through an exciting type."""
+        found = self._pulse()
+        self.findings.learn("pulse_width_s", found, self.predicted("pulse_width_s"))
+
+    def held_out_pulse(self) -> None:
+        """The width once more, under the final code."""
+        self.findings.held["pulse_width_s"] = self._pulse()
+
+    def _pulse(self) -> Estimate:
+        bench, kind = self.bench, self._exciting()
+        listeners.listen(bench.rig)
+        width = float(np.nanmedian(self.predicted("pulse_width_s")))
+        net = synapse.wanted_volley_a(bench, kind)
+        seen: SynapseEstimate | None = None
+        for _ in range(2):
+            bench.rest_currents()
+            scale = self.scales.of.get(f"{kind}.tau_s", np.ones(len(bench.rig.cores)))
+            tau_a = bench.tau_charge_c(kind) * scale / pulse.TAU_S
+            gain_a = pulse.FULL_SCALE * net / pulse.WEIGHT_RATIO
+            bench.set_currents(
+                pulse_width=self.currents("pulse_width_s"),
+                **{f"{kind}_tau": tau_a, f"{kind}_gain": gain_a, f"{kind}_weight": tau_a * (pulse.WEIGHT_RATIO + 1.0)},
+            )
+            events = pulse.events_of_volley(width)
+            seen = synapse.measure(bench, kind, pulse.TAU_S, events, self._apart_s(width), width, offset=self._offset())
+            self.scales.learn(
+                f"{kind}.tau_s", seen.tau.median, bench.tau_charge_c(kind) * scale / bench.current_a[f"{kind}_tau"]
+            )
+            off = np.abs(np.log(seen.tau.median / pulse.TAU_S))
+            if not np.nanmax(np.append(off, 0.0)) > 0.3:
+                break
+        width_found, _ = pulse.measure(bench, kind, seen, width, self._apart_s(width))
+        return width_found
+
+    def _exciting(self) -> SynapseType:
+        every = [t.name for t in self.chip.synapse_types if t.effect == "excitatory"]
+        return every[0]
+
+    # Synapses --------------------------------------------------------------------------------------------------------
+
+    def synapse(self, kind: SynapseType, held_out: bool) -> None:
+        """Time constant and weight of a type; held out, on the final codes, and once more where they miss."""
+        wanted = self.neuron.synapses[kind]
+        listeners.listen(self.bench.rig)
+        if self._cannot_see(kind, wanted):
+            return
+        if not held_out:
+            look = SynapseParameters(tau_s=wanted.tau_s * _FIRST_LOOK, weight_a=wanted.weight_a * _FIRST_LOOK)
+            before, at_look = self._look(kind, look)
+            after, at_target = self._look(kind, wanted)
+            self._check_moves(kind, (before, at_look), (after, at_target))
+            return
+        self.bench.rest_currents()
+        for turn in range(2):
+            predicted = self._set(kind, wanted)
+            seen = self._observed(kind, predicted)
+            self.findings.held |= {f"{kind}.tau_s": seen.tau, f"{kind}.weight_a": seen.weight}
+            if turn or not self._missed(kind, wanted):
+                return
+            self._learn(kind, seen, predicted)
+
+    def _look(self, kind: SynapseType, wanted: SynapseParameters) -> tuple[SynapseEstimate, dict[str, FloatArray]]:
+        self.bench.rest_currents()
+        predicted = self._set(kind, wanted)
+        currents = {role: self.bench.current_a[f"{kind}_{role}"] for role in ("tau", "weight")}
+        seen = self._observed(kind, predicted)
+        self._learn(kind, seen, predicted)
+        return seen, currents
+
+    def _learn(self, name: str, seen: SynapseEstimate, predicted: dict[str, FloatArray]) -> None:
+        self.findings.learn(f"{name}.tau_s", seen.tau, predicted[f"{name}.tau_s"])
+        self.findings.learn(f"{name}.weight_a", seen.weight, predicted[f"{name}.weight_a"])
+
+    def _missed(self, name: str, wanted: SynapseParameters) -> bool:
+        """Whether some core's held-out value lies near the edge of the tolerance or beyond it."""
+        for quantity, target in ((f"{name}.tau_s", wanted.tau_s), (f"{name}.weight_a", wanted.weight_a)):
+            residual = np.abs(self.findings.held[quantity].median / target - 1.0)
+            if np.any(np.nan_to_num(residual) > 0.7 * self.targets.tolerance):
+                return True
+        return False
+
+    def _observed(self, kind: SynapseType, predicted: dict[str, FloatArray]) -> SynapseEstimate:
+        """Measured with a volley that shows well: its strength is seen, and corrected once or twice."""
+        bench = self.bench
+        tau_s, weight_a = (float(np.nanmedian(predicted[f"{kind}.{part}"])) for part in ("tau_s", "weight_a"))
+        pulse_s = float(np.nanmedian(predicted["pulse_width_s"]))
+        wished = synapse.wanted_volley_a(bench, kind)
+        for attempt in range(3):
+            jump = float(synapse.jump_of(np.array(tau_s), pulse_s))
+            events = synapse.events_for(bench, kind, weight_a, jump)
+            seen = synapse.measure(bench, kind, tau_s, events, self._apart_s(pulse_s), pulse_s, offset=self._offset())
+            weight, tau = float(np.nanmedian(seen.weight.median)), float(np.nanmedian(seen.tau.median))
+            if attempt == 2 or not np.isfinite(weight * tau):
+                return seen
+            strength = weight * events / wished
+            again = events != synapse.events_for(bench, kind, weight, jump)
+            if (_TOO_WEAK < strength < _TOO_STRONG or not again) and 0.6 < tau / tau_s < 1.7:
+                return seen
+            weight_a, tau_s = weight, tau
+        return seen
+
+    def _cannot_see(self, name: str, wanted: SynapseParameters) -> bool:
+        hidden = not _SHORTEST_S <= wanted.tau_s <= _LONGEST_S
+        if hidden:
+            for part in ("tau_s", "weight_a"):
+                self.findings.fail(f"{name}.{part}", np.ones(len(self.bench.rig.cores), dtype=bool), FailureReason.UNOBSERVABLE)
+        return hidden
+
+    def _check_moves(
+        self, kind: SynapseType, look: tuple[SynapseEstimate, dict[str, FloatArray]],
+        target: tuple[SynapseEstimate, dict[str, FloatArray]],
+    ) -> None:  # fmt: skip
+        """A time constant that did not follow its code, or a weight that did not, belongs to a stuck bias."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            expected = np.log(look[1]["tau"] / target[1]["tau"])
+            moved = np.log(target[0].tau.median / look[0].tau.median)
+            stuck = (np.abs(expected) > 0.15) & (moved / expected < _STUCK)
+        self.findings.fail(f"{kind}.tau_s", stuck, FailureReason.BIAS_STUCK)
+
+    # Adaptation ------------------------------------------------------------------------------------------------------
+
+    def adaptation(self, held_out: bool) -> None:
+        """Time constant and current per own spike."""
+        wanted = self.neuron.adaptation
+        if wanted is None or self._cannot_see("adaptation", wanted):
+            return
+        listeners.listen(self.bench.rig)
+        self.bench.rest_currents()
+        hold = next(t.name for t in self.chip.synapse_types if t.effect == "subtractive")
+        strength = 2.0 * synapse.wanted_volley_a(self.bench, self._exciting())
+        for turn in range(2):
+            before = {name: self.findings.codes.get(f"{hold}.{name}") for name in ("tau_s", "weight_a")}
+            self._set(hold, SynapseParameters(tau_s=_HOLD_TAU_S, weight_a=strength))
+            for name, codes in before.items():  # the holding synapse is no result
+                if codes is not None:
+                    self.findings.codes[f"{hold}.{name}"] = codes
+            predicted = self._set("adaptation", wanted)
+            enable = self.scales.mapping.adaptation.enable_code
+            tau, weight = adaptation.measure(self.bench, wanted.tau_s, hold, strength, enable)
+            seen = SynapseEstimate(tau, weight, None)
+            if not held_out:
+                self._learn("adaptation", seen, predicted)
+                ratio = (
+                    float(np.nanmedian(np.append(tau.median, np.nan) / wanted.tau_s)) if np.isfinite(tau.median).any() else 1.0
+                )
+                if turn or 0.7 < ratio < 1.4:
+                    break
+                continue
+            self.findings.held |= {"adaptation.tau_s": tau, "adaptation.weight_a": weight}
+            if turn or not self._missed("adaptation", wanted):
+                break
+            self._learn("adaptation", seen, predicted)
+        self.bench.rig.set({"ahp_enable": BiasCode(coarse=0, fine=0)})
+
+
+def _of(choices: list[BiasChoice | None], read: Read) -> FloatArray:
+    return np.array([np.nan if choice is None else read(choice) for choice in choices])

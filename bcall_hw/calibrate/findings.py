@@ -1,0 +1,160 @@
+"""Everything that a calibration has found so far, and what it means for each core and quantity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bcall_hw.arrays import BoolArray, FloatArray
+from bcall_hw.calibrate.bench import Bench
+from bcall_hw.calibrate.estimate import Z95, Estimate
+from bcall_hw.calibrate.rig import Core
+from bcall_hw.calibrate.scales import Scales
+from bcall_hw.calibrate.scan import ScanResult
+from bcall_hw.calibrate.targets import Targets
+from bcall_hw.calibration_parts import Measured
+from bcall_hw.chip_model import BiasCode, ChipModel
+from bcall_hw.failure_reasons import FailureReason
+from bcall_hw.mapping import Mapping
+
+_NONE = FailureReason.NONE
+
+
+@dataclass
+class Findings:
+    """What has been found.
+
+    Attributes:
+        first: estimates on the way, by quantity; `held` those of the held-out measurement on the final codes.
+        codes: the final codes of each quantity by bias name, one mapping for each core.
+        coarse: relative error of the final code itself, shape (cores,).
+        failed: reasons of cores, by quantity; `lost` reasons that hold for all quantities of a core.
+        scanned: result of the scan.
+        threshold: spike threshold over the chip model's.
+        sentinel: currents (A) and intervals (s) of a measurement that is repeated at the end.
+        drifted: cores whose sentinel changed.
+        curves: F-I curve of each core.
+    """
+
+    chip: ChipModel
+    mapping: Mapping
+    cores: tuple[Core, ...]
+    bench: Bench
+    scales: Scales
+    first: dict[str, Estimate] = field(default_factory=dict)
+    held: dict[str, Estimate] = field(default_factory=dict)
+    codes: dict[str, list[dict[str, BiasCode]]] = field(default_factory=dict)
+    coarse: dict[str, FloatArray] = field(default_factory=dict)
+    failed: dict[str, list[FailureReason]] = field(default_factory=dict)
+    lost: list[FailureReason] = field(default_factory=list)
+    scanned: ScanResult | None = None
+    threshold: Estimate | None = None
+    sentinel: tuple[dict[str, FloatArray], FloatArray] | None = None
+    drifted: BoolArray = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    curves: dict[Core, list[tuple[float, float, float, float]]] = field(default_factory=dict)
+    out_of_budget: bool = False
+
+    def __post_init__(self) -> None:
+        self.lost = [_NONE] * len(self.cores)
+        self.drifted = np.zeros(len(self.cores), dtype=bool)
+
+    @property
+    def nothing_left(self) -> bool:
+        """Whether every core is lost."""
+        return all(reason is not _NONE for reason in self.lost)
+
+    def lose_cores(self, cores: Iterable[Core], reason: FailureReason) -> None:
+        """Give cores up; the first reason stays."""
+        for core in cores:
+            index = self.cores.index(core)
+            if self.lost[index] is _NONE:
+                self.lost[index] = reason
+                self.bench.alive[index] = False
+
+    def fail(self, quantity: str, where: BoolArray, reason: FailureReason) -> None:
+        """Note why a quantity failed on some cores; the first reason stays."""
+        reasons = self.failed.setdefault(quantity, [_NONE] * len(self.cores))
+        for index in np.flatnonzero(where).tolist():
+            if reasons[index] is _NONE:
+                reasons[index] = reason
+
+    def learn(self, quantity: str, found: Estimate, predicted: FloatArray) -> None:
+        """Take a measurement into the scales of the cores."""
+        self.first[quantity] = found
+        self.scales.learn(quantity, found.median, predicted)
+
+    # What it means ---------------------------------------------------------------------------------------------------
+
+    def measured(self, targets: Targets) -> tuple[Measured, ...]:
+        """Every core and quantity: target, what was reached, and why not."""
+        found = []
+        for quantity, (target, unit) in targets.quantities().items():
+            held = self.held.get(quantity)
+            median = held.median if held else np.full(len(self.cores), np.nan)
+            error = held.median_error if held else median
+            spread = held.spread if held else median
+            for index, (chip, core) in enumerate(self.cores):
+                reason = self._reason(quantity, index, target, targets.tolerance, float(median[index]), float(error[index]))
+                known = np.isfinite(median[index]) and self.lost[index] is _NONE
+                value = float(median[index]) if known else None
+                margin = float(np.exp(Z95 * error[index])) if known and np.isfinite(error[index]) else None
+                codes = self.codes.get(quantity)
+                found.append(
+                    Measured(
+                        chip=chip, core=core, quantity=quantity, unit=unit, target=target, achieved=value,  # type: ignore[arg-type]
+                        interval=(value / margin, value * margin) if value is not None and margin is not None else None,
+                        residual=value / target - 1.0 if value is not None else None,
+                        spread_before=_number(spread[index]) if known else None,
+                        spread_after=self._after(quantity, index) if known else None,
+                        neurons=int(held.measured[index].sum()) if held and known else 0,
+                        codes=codes[index] if codes else {}, ok=reason is _NONE, reason=reason,
+                    )
+                )  # fmt: skip
+        return tuple(found)
+
+    def _reason(self, quantity: str, index: int, target: float, tolerance: float, median: float, error: float) -> FailureReason:
+        if self.lost[index] is not _NONE:
+            return self.lost[index]
+        noted = self.failed.get(quantity, [_NONE] * len(self.cores))[index]
+        if noted is not _NONE:
+            return noted
+        held = self.held.get(quantity)
+        if held is None:
+            return FailureReason.BUDGET if self.out_of_budget else FailureReason.NO_SPIKES
+        if not np.isfinite(median):
+            seen = np.isfinite(held.value[index]).mean()
+            alive = self.bench.alive[index].mean()
+            return FailureReason.TOO_NOISY if seen > 0.5 * alive else FailureReason.NO_SPIKES
+        if error * Z95 > tolerance:
+            return FailureReason.TOO_NOISY
+        if abs(median / target - 1.0) <= tolerance:
+            return _NONE
+        if self.drifted[index]:
+            return FailureReason.DRIFT
+        if abs(self.coarse.get(quantity, np.zeros(len(self.cores)))[index]) > 0.7 * tolerance:
+            return FailureReason.CODE_TOO_COARSE
+        return FailureReason.HELD_OUT_MISSED
+
+    def _after(self, quantity: str, index: int) -> float | None:
+        """Spread with what the record does about it: CAM trim of weights at eight copies, the better leak of each neuron."""
+        held = self.held[quantity]
+        kept = held.measured[index]
+        values = held.value[index, kept] / np.median(held.value[index, kept])
+        if quantity.endswith(".weight_a") and not quantity.startswith("adaptation"):
+            values = values * np.maximum(1, np.floor(TRIM_COPIES / values + 0.5)) / TRIM_COPIES
+        elif quantity == "tau_s" and "tau2_s" in self.first:
+            second = self.first["tau2_s"]
+            other = np.abs(np.log(second.value[index, kept] / second.median[index]))
+            values = np.where(other < np.abs(np.log(values)), second.value[index, kept] / second.median[index], values)
+        values = values[np.isfinite(values)]
+        return _number(values.std() / values.mean()) if values.size > 1 else None
+
+
+#: Copies of a synapse for which the spread after trim is told.
+TRIM_COPIES = 8
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

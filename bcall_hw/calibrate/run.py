@@ -1,0 +1,275 @@
+"""A whole calibration: scan, somas, pulse, synapses, adaptation, then everything once more on codes that were not used before.
+
+Each step is measured on all cores at once. What a step finds goes into the scales of the cores, from which the next codes are
+chosen by the mapper's own way, so a record means the same here and there. Success is the held-out measurement alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bcall_hw.backend import Backend
+from bcall_hw.calibrate import soma
+from bcall_hw.calibrate.bench import Bench
+from bcall_hw.calibrate.circuits_on_bench import DpiBench
+from bcall_hw.calibrate.findings import Findings
+from bcall_hw.calibrate.journal import Journal
+from bcall_hw.calibrate.result import outcome_record
+from bcall_hw.calibrate.rig import Core, Report, Rig
+from bcall_hw.calibrate.scales import Scales
+from bcall_hw.calibrate.scan import scan
+from bcall_hw.calibrate.targets import Targets
+from bcall_hw.calibration import Calibration
+from bcall_hw.calibration_parts import Measured
+from bcall_hw.chip_model import ChipModel
+from bcall_hw.errors import BcallError, BudgetSpent, InvalidValue
+from bcall_hw.failure_reasons import FailureReason
+from bcall_hw.mapping import choose_codes, load_mapping
+
+_LADDER_S = (0.2, 0.1, 0.05, 0.025, 0.0125, 0.00625)
+_LADDER_RUN_S = 0.5
+#: Share of a core's neurons that have to be usable.
+_FEWEST = 0.5
+#: Relative change of the sentinel between begin and end that means drift.
+_DRIFT = 0.02
+#: Leak of the first look, over that of the target.
+_FIRST_LOOK = 1.6
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a calibration found.
+
+    Attributes:
+        record: of the board; None where nothing at all could be measured.
+        measured: every core and quantity with its residual or reason.
+        curves: (dc_a as codes say, lower quartile, median, upper quartile of the neurons' rates in Hz) of each core.
+        board_s: board time used.
+    """
+
+    record: Calibration | None
+    measured: tuple[Measured, ...]
+    curves: dict[Core, list[tuple[float, float, float, float]]]
+    board_s: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether every quantity of every core was calibrated."""
+        return bool(self.measured) and all(m.ok for m in self.measured)
+
+
+def calibrate(
+    backend: Backend, chip: ChipModel, *, cores: tuple[Core, ...] | None = None, targets: Targets | None = None,
+    budget_s: float = 300.0, seed: int = 0, keep: float = 1.0, report: Report | None = None, journal: Path | None = None,
+    resume: bool = False, expires_days: float = 30.0, now: datetime | None = None,
+) -> Outcome:  # fmt: skip
+    """Calibrate cores of a board from spikes alone.
+
+    The registers of the cores' chips are what they were before when it ends, however it ends.
+
+    Args:
+        backend: the board; nothing is used of it but the protocol.
+        cores: (chip id, core); all cores of the chips that the backend holds if absent.
+        targets: what to bring the cores to; the shipped ones if absent.
+        budget_s: board time that may be used (s).
+        seed: shifts the volleys of all measurements against each other.
+        keep: share of each core's neurons that are kept; the others, whose rate is furthest off, are excluded.
+        report: called with (what, done, total).
+        journal: file that holds what has been found, to go on from after a kill.
+        resume: go on from the journal.
+        expires_days: how long the record holds.
+        now: date of the record; the clock's if absent.
+
+    Raises:
+        InvalidValue, CodeProblems: no such cores, or targets that no code reaches even nominally.
+        BcallError: whatever the backend raises; nothing is written then but the journal.
+    """
+    targets = targets or Targets.load()
+    _check(chip, cores, budget_s, keep, expires_days)
+    choose_codes(chip, load_mapping(chip), Scales(chip, load_mapping(chip), ()).record(), targets.neuron, "targets")
+    before = backend.read_back()
+    held = before.chips if cores is None else tuple(sorted({core[0] for core in cores}))
+    missing = sorted(set(held) - set(before.chips))
+    wanted = cores or tuple((chip_id, core) for chip_id in held for core in range(chip.geometry.cores))
+    if missing:
+        used = f"chip {missing[0]}"
+        raise InvalidValue("the backend does not hold this chip", where="calibrate, cores", used=used, limit=before.chips)
+    run = _Run(backend, chip, tuple(sorted(wanted)), targets, budget_s, seed, report, journal)
+    try:
+        run.all_steps(resume)
+    finally:
+        _restore(backend, run.rig, before)
+    return Outcome(
+        outcome_record(run.findings, backend, targets, seed, keep, expires_days, now),
+        run.findings.measured(targets), run.findings.curves, run.rig.spent_s,
+    )  # fmt: skip
+
+
+def _restore(backend: Backend, rig: Rig, before: Any) -> None:
+    """Write the registers as they were; where they cannot even be taken back (freshly opened ones), cores are silenced."""
+    try:
+        backend.apply(before)
+    except BcallError:
+        try:
+            rig.set_quiet()
+            backend.apply(rig.config)
+        except BcallError:
+            return  # the board is lost: what stopped the run is told
+
+
+def _check(chip: ChipModel, cores: tuple[Core, ...] | None, budget_s: float, keep: float, expires_days: float) -> None:
+    g = chip.geometry
+    if cores is not None:
+        if not cores or len(set(cores)) < len(cores):
+            raise InvalidValue("name each core once", where="calibrate, cores", used=cores)
+        for chip_id, core in cores:
+            if not (0 <= chip_id < g.chips and 0 <= core < g.cores):
+                limit = (g.chips - 1, g.cores - 1)
+                raise InvalidValue("no such core", where="calibrate, cores", used=(chip_id, core), limit=limit)
+    if not budget_s > 0:
+        raise InvalidValue("board time must be positive (s)", where="calibrate, budget_s", used=budget_s)
+    if not 0.1 <= keep <= 1:
+        raise InvalidValue("share of neurons to keep", where="calibrate, keep", used=keep, limit="0.1 to 1")
+    if not 0 < expires_days <= 3650:
+        where = "calibrate, expires_days"
+        raise InvalidValue("a record holds for some days", where=where, used=expires_days, limit="above 0, up to 3650")
+
+
+class _Run:
+    """The steps, with what they find."""
+
+    def __init__(
+        self, backend: Backend, chip: ChipModel, cores: tuple[Core, ...], targets: Targets, budget_s: float, seed: int,
+        report: Report | None, journal: Path | None,
+    ) -> None:  # fmt: skip
+        self.targets, self.seed, self.report = targets, seed, report
+        self.rig = Rig(backend, chip, cores, budget_s)
+        self.bench = Bench(self.rig, np.ones(self.rig.shape, dtype=bool))
+        self.scales = Scales(chip, load_mapping(chip), cores)
+        self.findings = Findings(chip, self.scales.mapping, cores, self.bench, self.scales)
+        lasting = backend.describe().get("pulses", "finite") == "finite"
+        self.dpis = DpiBench(self.bench, self.scales, self.findings, targets, lasting, seed)
+        self.journal = Journal(journal, self.findings, self.rig, targets, seed) if journal else None
+
+    def all_steps(self, resume: bool) -> None:
+        """Every step that is not done yet; what a lack of board time leaves out is told by quantity."""
+        steps: list[tuple[str, Callable[[], None]]] = [
+            ("scan", self.scan), ("soma", self.soma), ("membrane", self.membrane), ("pulse width", self.dpis.pulse),
+        ]  # fmt: skip
+        types = sorted(self.targets.neuron.synapses)
+        steps += [(f"synapse {name}", partial(self.dpis.synapse, name, held_out=False)) for name in types]
+        steps += [("adaptation", partial(self.dpis.adaptation, held_out=False))]
+        steps += [("held-out soma", self.held_out_soma), ("held-out pulse width", self.dpis.held_out_pulse)]
+        steps += [(f"held-out {name}", partial(self.dpis.synapse, name, held_out=True)) for name in types]
+        steps += [("held-out adaptation", partial(self.dpis.adaptation, held_out=True)), ("drift", self.drift)]
+        done = 0
+        if self.journal and resume:
+            done = self.journal.load()
+            self.dpis.turn = self.journal.turn
+        for number, (name, step) in enumerate(steps):
+            if number < done:
+                continue
+            if self.report:
+                self.report(f"calibrating: {name}", number, len(steps))
+            if self.findings.nothing_left:
+                break
+            try:
+                step()
+            except BudgetSpent:
+                self.findings.out_of_budget = True
+                break
+            self.findings.lose_cores(self.rig.overloaded, FailureReason.OVERLOAD)
+            if self.journal:
+                self.journal.save(number + 1, self.dpis.turn)
+        if self.report:
+            self.report("calibrating: done", len(steps), len(steps))
+
+    def scan(self) -> None:
+        """Liveness and defects; neurons that are no good take no part in anything."""
+        found = scan(self.rig)
+        self.findings.scanned = found
+        self.bench.alive = np.array(found.usable)
+        entries = np.ones_like(self.bench.entries)
+        for chip, core, neuron, entry, *_ in (*found.dead_cam, *found.stuck_tag_bits, *found.unclear):
+            entries[self.rig.cores.index((chip, core)), neuron, entry] = False
+        self.bench.entries = entries
+        none, few = ~self.bench.alive.any(axis=1), self.bench.alive.mean(axis=1) < _FEWEST
+        for index, core in enumerate(self.rig.cores):
+            if few[index]:
+                reason = FailureReason.NO_SPIKES if none[index] else FailureReason.TOO_FEW_NEURONS
+                self.findings.lose_cores({core}, reason)
+
+    def soma(self) -> None:
+        """Refractory period, capacitance, constant current and threshold."""
+        soma.find_grain(self.bench)
+        period = soma.refractory(self.bench, self.dpis.currents("refractory_s"))
+        self.findings.learn("refractory_s", period, self.dpis.predicted("refractory_s"))
+        constant, threshold = soma.drive(self.bench)
+        self.findings.threshold = threshold
+        self.scales.of["dc_a"] = constant.median
+        self.findings.first["dc_a"] = constant.scaled(np.full(self.rig.shape, self.targets.neuron.dc_a or 1.0))
+        self.findings.sentinel = self._sentinel()
+
+    def membrane(self) -> None:
+        """Time constants under both leak biases."""
+        self.scales.of["tau_s"] = self.bench.charge_scale.copy()
+        for quantity, role in (("tau_s", "leak1"), ("tau2_s", "leak2")):
+            wanted = self.targets.neuron.tau_s
+            nominal = self.bench.charge_c / wanted
+            scale = self.scales.of["tau_s"]
+            look = soma.leak(self.bench, nominal * scale * _FIRST_LOOK, role, quick=True)
+            first = self.bench.current_a[role]
+            found = soma.leak(self.bench, nominal * scale, role)
+            given = self.bench.current_a[role]
+            with np.errstate(invalid="ignore", divide="ignore"):
+                moved = np.log(found.median / look.median) / np.log(first / given)
+            stuck = moved < 0.35
+            self.scales.of[quantity] = np.where(np.isfinite(found.median), found.median * given / self.bench.charge_c, scale)
+            self.findings.first[quantity] = found
+            if quantity == "tau_s":
+                self.findings.fail("tau_s", stuck, FailureReason.BIAS_STUCK)
+
+    def held_out_soma(self) -> None:
+        """Refractory period, membrane and constant current on the codes that the record gives, and F-I curves."""
+        f, bench = self.findings, self.bench
+        f.held["refractory_s"] = soma.refractory(bench, self.dpis.currents("refractory_s"))
+        f.held["tau_s"] = soma.leak(bench, self.dpis.currents("tau_s"))
+        if self.targets.neuron.dc_a:
+            f.held["dc_a"] = soma.constant_current(bench, self.dpis.currents("dc_a"))
+        bench.rest_currents()
+        bench.set_currents(refractory=self.dpis.currents("refractory_s"), leak1=self.dpis.currents("tau_s"))
+        for rise_s in _LADDER_S:
+            bench.set_currents(dc=bench.drive_for(rise_s))
+            trains = self.rig.run(_LADDER_RUN_S, settle_s=0.1)
+            rates = trains.counts.reshape(self.rig.shape) / trains.duration_s
+            for index, core in enumerate(self.rig.cores):
+                mine = rates[index, bench.alive[index]]
+                if mine.size:
+                    low, middle, high = (float(q) for q in np.percentile(mine, [25, 50, 75]))
+                    f.curves.setdefault(core, []).append((float(bench.current_a["dc"][index]), low, middle, high))
+
+    def drift(self) -> None:
+        """The sentinel of the beginning once more; a core that changed and missed its targets has drifted."""
+        if self.findings.sentinel is None:
+            return
+        codes, then = self.findings.sentinel
+        self.bench.rest_currents()
+        self.bench.set_currents(**{role: a for role, a in codes.items() if role in ("dc", "refractory")})
+        now, _ = self.bench.intervals(self.rig.run(0.5, settle_s=0.1))
+        with np.errstate(invalid="ignore"):
+            change = np.nanmedian(np.where(self.bench.alive, now / then, np.nan), axis=1) - 1.0
+        self.findings.drifted = np.abs(np.nan_to_num(change, nan=1.0)) > _DRIFT
+
+    def _sentinel(self) -> tuple[dict[str, Any], Any]:
+        bench = self.bench
+        bench.rest_currents()
+        bench.set_currents(dc=bench.drive_for(0.01), refractory=bench.switching_charge_c("refractory") / soma.SHORT_S)
+        mean, _ = bench.intervals(self.rig.run(0.5, settle_s=0.1))
+        return {role: bench.current_a[role] for role in ("dc", "refractory")}, mean
