@@ -17,7 +17,7 @@ from bcall_hw.calibrate.membrane import spike_potential
 from bcall_hw.calibrate.model_neuron import ModelNeurons
 from bcall_hw.calibrate.soma import SHORT_S
 from bcall_hw.calibrate.spike_trains import SpikeTrains
-from bcall_hw.chip_model import BiasCode, SynapseType
+from bcall_hw.chip_model import BiasCode
 
 #: Rise (s) of the median neuron; time constant of the holding synapse (s), and volleys apart in it.
 _RISE_S, _HOLD_TAU_S, _VOLLEY_S = 0.008, 0.003, 0.003
@@ -30,7 +30,7 @@ _NEURON_ERROR = 0.01
 
 
 def measure(
-    bench: Bench, tau_s: float, hold: SynapseType, hold_weight_a: float, enable: BiasCode, trials: int = _TRIALS
+    bench: Bench, tau_s: float, hold: str, hold_weight_a: float, enable: BiasCode, trials: int = _TRIALS
 ) -> tuple[Estimate, Estimate]:
     """Time constant (s) and current of one own spike (A) under the codes that are set for the adaptation circuit.
 
@@ -65,18 +65,18 @@ def measure(
         per_ampere = ((speed - 1.0 / bench.rise_s(clock=False, more_a=-small)) / small).ravel()
         weight = Estimate(size.value / per_ampere, np.hypot(size.error, _NEURON_ERROR))
     shape = (cores, neurons)
-    first = tuple(Estimate(e.value.reshape(shape), e.error.reshape(shape)) for e in (tau, weight))
+    first = tau.reshaped(shape), weight.reshaped(shape)
     found, which = first, np.arange(0, cores * neurons, max(1, cores * neurons // _TRIED))
     charge = np.broadcast_to(bench.charge_c * bench.charge_scale[:, None], shape)
     v_spike = spike_potential(bench.chip, bench.threshold_scale)
     for _ in range(2):
         truth_tau, truth = (known(e).ravel()[which] for e in found)
-        of_soma = (x.ravel()[which] for x in (charge, net_n, v_spike, bench.refractory_s))
-        model = ModelNeurons(*of_soma, truth_tau, -truth)
+        charges, nets, spikes, dead_s = (x.ravel()[which] for x in (charge, net_n, v_spike, bench.refractory_s))
+        model = ModelNeurons(charges, nets, spikes, dead_s, truth_tau, -truth)
         phases = [trial / trials for trial in range(trials)]
         seen = [model.run(bench.chip, np.zeros(0), looked, own=True, grain_s=bench.grain_s, ahead=p) for p in phases]
         of_tau, of_size = _fit(seen, speed.ravel()[which], dead[which], looked, tau_s)
-        found = Correction(truth_tau, truth, of_tau.value[0], of_size.value[0] / per_ampere[which]).applied(*first)
+        found = Correction(truth_tau, truth, of_tau.value[0], of_size.value[0] / per_ampere[which]).applied(first[0], first[1])
     return found
 
 
@@ -88,14 +88,7 @@ def _late_interval(runs: list[SpikeTrains]) -> FloatArray:
 
 
 def _fit(runs: list[SpikeTrains], base: FloatArray, dead: FloatArray, looked: float, tau_s: float) -> tuple[Estimate, Estimate]:
-    parts = [phase.after_causes(trains, np.zeros(1), looked, base, dead, skip=_SKIPPED) for trains in runs]
-    offsets = np.concatenate([[0], np.cumsum([part.neuron.size for part in parts])])
-    spikes = phase.Excess(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("neuron",)),
-        np.repeat(np.arange(len(parts)), np.diff(offsets)),
-        np.concatenate([part.first + offset for part, offset in zip(parts, offsets[:-1], strict=True)]),
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("time_s", "since_s", "excess", "before_s")),
-    )
+    spikes = phase.joined([phase.after_causes(trains, np.zeros(1), looked, base, dead, skip=_SKIPPED) for trains in runs])
     kernel = phase.own_spikes_after(_SKIPPED - 1)
     tau, size, _ = phase.fitted(spikes, kernel, np.full(base.size, tau_s), len(runs))
     return tau, size

@@ -104,16 +104,14 @@ class DpiBench:
         listeners.listen(bench.rig)
         width = float(np.nanmedian(self.predicted("pulse_width_s")))
         net = synapse.wanted_volley_a(bench, kind)
-        seen: SynapseEstimate | None = None
         for _ in range(2):
             bench.rest_currents()
             scale = self.scales.of.get(f"{kind}.tau_s", np.ones(len(bench.rig.cores)))
             tau_a = bench.tau_charge_c(kind) * scale / pulse.TAU_S
             gain_a = pulse.FULL_SCALE * net / pulse.WEIGHT_RATIO
-            bench.set_currents(
-                pulse_width=self.currents("pulse_width_s"),
-                **{f"{kind}_tau": tau_a, f"{kind}_gain": gain_a, f"{kind}_weight": tau_a * (pulse.WEIGHT_RATIO + 1.0)},
-            )
+            bench.set_currents(pulse_width=self.currents("pulse_width_s"))
+            weight_a = tau_a * (pulse.WEIGHT_RATIO + 1.0)
+            bench.set_currents(**{f"{kind}_tau": tau_a, f"{kind}_gain": np.asarray(gain_a), f"{kind}_weight": weight_a})
             events = pulse.events_of_volley(width)
             seen = synapse.measure(bench, kind, pulse.TAU_S, events, self._apart_s(width), width, offset=self._offset())
             self.scales.learn(
@@ -125,7 +123,7 @@ class DpiBench:
         width_found, _ = pulse.measure(bench, kind, seen, width, self._apart_s(width))
         return width_found
 
-    def _exciting(self) -> SynapseType:
+    def _exciting(self) -> str:
         every = [t.name for t in self.chip.synapse_types if t.effect == "excitatory"]
         return every[0]
 
@@ -152,7 +150,7 @@ class DpiBench:
                 return
             self._learn(kind, seen, predicted)
 
-    def _look(self, kind: SynapseType, wanted: SynapseParameters) -> tuple[SynapseEstimate, dict[str, FloatArray]]:
+    def _look(self, kind: str, wanted: SynapseParameters) -> tuple[SynapseEstimate, dict[str, FloatArray]]:
         self.bench.rest_currents()
         predicted = self._set(kind, wanted)
         currents = {role: self.bench.current_a[f"{kind}_{role}"] for role in ("tau", "weight")}
@@ -172,7 +170,7 @@ class DpiBench:
                 return True
         return False
 
-    def _observed(self, kind: SynapseType, predicted: dict[str, FloatArray]) -> SynapseEstimate:
+    def _observed(self, kind: str, predicted: dict[str, FloatArray]) -> SynapseEstimate:
         """Measured with a volley that shows well: its strength is seen, and corrected once or twice."""
         bench = self.bench
         tau_s, weight_a = (float(np.nanmedian(predicted[f"{kind}.{part}"])) for part in ("tau_s", "weight_a"))
@@ -200,7 +198,7 @@ class DpiBench:
         return hidden
 
     def _check_moves(
-        self, kind: SynapseType, look: tuple[SynapseEstimate, dict[str, FloatArray]],
+        self, kind: str, look: tuple[SynapseEstimate, dict[str, FloatArray]],
         target: tuple[SynapseEstimate, dict[str, FloatArray]],
     ) -> None:  # fmt: skip
         """A time constant that did not follow its code, or a weight that did not, belongs to a stuck bias."""

@@ -31,14 +31,16 @@ class Correction:
             gap = np.log(np.stack([seen_tau_s / tau_s, seen_weight_a / weight_a]))
         kept = np.isfinite(gap).all(axis=0) & (np.abs(gap) < np.log(_FAILED)).all(axis=0)
         self._centre = np.array([np.median(np.log(tau_s)), np.median(np.log(weight_a))])
-        self._plane = np.zeros((3, 2))
+        self._plane: FloatArray = np.zeros((3, 2))
         if kept.sum() < _FEWEST:
             return
         features = self._features(tau_s[kept], weight_a[kept])
-        weights = np.ones(int(kept.sum()))
+        weights: FloatArray = np.ones(int(kept.sum()))
         for _ in range(8):  # least absolute deviations, near enough
-            scaled = features * weights[:, None]
-            self._plane = np.linalg.lstsq(scaled, gap[:, kept].T * weights[:, None], rcond=None)[0]
+            scaled: FloatArray = features * weights[:, None]
+            self._plane = np.asarray(
+                np.linalg.lstsq(scaled, gap[:, kept].T * weights[:, None], rcond=None)[0], dtype=np.float64
+            )
             rest = np.abs(gap[:, kept].T - features @ self._plane).max(axis=1)
             weights = 1.0 / np.sqrt(np.maximum(rest, 1e-3))
 

@@ -78,6 +78,10 @@ class Estimate:
             logs = (_times_log(a, self.value) + _times_log(b, other.value)) / total
             return Estimate(np.where(total > 0, np.exp(logs), np.nan), np.where(total > 0, total**-0.5, np.nan))
 
+    def reshaped(self, shape: tuple[int, int]) -> Estimate:
+        """The same neurons in another shape."""
+        return Estimate(self.value.reshape(shape), self.error.reshape(shape))
+
     def scaled(self, factor: FloatArray) -> Estimate:
         """Every value times a factor that is known."""
         return Estimate(self.value * factor, self.error)

@@ -103,7 +103,7 @@ class Findings:
                 codes = self.codes.get(quantity)
                 found.append(
                     Measured(
-                        chip=chip, core=core, quantity=quantity, unit=unit, target=target, achieved=value,  # type: ignore[arg-type]
+                        chip=chip, core=core, quantity=quantity, unit=unit, target=target, achieved=value,
                         interval=(value / margin, value * margin) if value is not None and margin is not None else None,
                         residual=value / target - 1.0 if value is not None else None,
                         spread_before=_number(spread[index]) if known else None,

@@ -27,7 +27,7 @@ _KIND, _VERSION = "calibration_journal", 1
 _OF_BENCH = (
     "alive", "entries", "charge_scale", "dc_scale", "dc_error", "leak_scale", "threshold_scale", "refractory_scale",
 )  # fmt: skip
-_MASKS = ("alive", "hot", "silent")
+_MASKS, _LISTS = ("alive", "hot", "silent"), ("dead_cam", "stuck_tag_bits", "unclear", "unmeasured")
 
 
 class Journal:
@@ -93,7 +93,7 @@ class Journal:
     def _save_scan(file: h5py.File, found: ScanResult) -> None:
         for name in _MASKS:
             file[f"scan/{name}"] = getattr(found, name)
-        lists = {name: getattr(found, name) for name in ("dead_cam", "stuck_tag_bits", "unclear", "unmeasured")}
+        lists = {name: getattr(found, name) for name in _LISTS}
         file.attrs["scan"] = json.dumps(lists | {"board_s": found.board_s})
 
     def load(self) -> int:
@@ -147,8 +147,6 @@ class Journal:
 
     def _scan_of(self, file: h5py.File) -> ScanResult:
         lists = json.loads(str(file.attrs["scan"]))
-        masks = {name: np.asarray(file[f"scan/{name}"][...]) for name in _MASKS}
-        tuples = {
-            name: tuple(tuple(row) for row in lists[name]) for name in ("dead_cam", "stuck_tag_bits", "unclear", "unmeasured")
-        }
-        return ScanResult(cores=self.rig.cores, board_s=float(lists["board_s"]), **masks, **tuples)
+        masks: dict[str, Any] = {name: np.asarray(file[f"scan/{name}"][...]) for name in _MASKS}
+        rows: dict[str, Any] = {name: tuple(tuple(row) for row in lists[name]) for name in _LISTS}
+        return ScanResult(cores=self.rig.cores, board_s=float(lists["board_s"]), **masks, **rows)

@@ -6,7 +6,7 @@ import numpy as np
 
 from bcall_hw.arrays import FloatArray, IntArray
 from bcall_hw.calibrate.rig import Rig, Train
-from bcall_hw.chip_model import ChipModel, SynapseType
+from bcall_hw.chip_model import ChipModel
 
 
 def share(chip: ChipModel) -> int:
@@ -14,7 +14,7 @@ def share(chip: ChipModel) -> int:
     return min(chip.cam.entries, chip.tags_per_core - 1) // len(chip.synapse_types)
 
 
-def tags_of(chip: ChipModel, synapse: SynapseType) -> IntArray:
+def tags_of(chip: ChipModel, synapse: str) -> IntArray:
     """The tags of a type's entries; the reserved ones are left out."""
     number = [t.name for t in chip.synapse_types].index(synapse)
     free = np.setdiff1d(np.arange(chip.tags_per_core), sorted(chip.reserved_tags))
@@ -31,15 +31,13 @@ def listen(rig: Rig) -> None:
     rig.listen(tags, types)
 
 
-def entries_of(chip: ChipModel, synapse: SynapseType) -> slice:
+def entries_of(chip: ChipModel, synapse: str) -> slice:
     """The CAM entries of a type on the bench."""
     number = [t.name for t in chip.synapse_types].index(synapse)
     return slice(number * share(chip), (number + 1) * share(chip))
 
 
-def volleys(
-    chip: ChipModel, synapse: SynapseType, times_s: FloatArray, events: int, apart_s: float
-) -> tuple[Train, FloatArray]:
+def volleys(chip: ChipModel, synapse: str, times_s: FloatArray, events: int, apart_s: float) -> tuple[Train, FloatArray]:
     """Volleys of `events` events, `apart_s` from each other, that go round the tags of a type.
 
     Returns:

@@ -68,7 +68,7 @@ class ModelNeurons:
         return SpikeTrains(times[kept], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), duration_s)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _spikes(
     charge: FloatArray, net: FloatArray, v_spike: FloatArray, refractory: FloatArray, tau: FloatArray, jump: FloatArray,
     start: FloatArray, i_0: float, exponent: float, causes: IntArray, steps: int, dt: float, own: bool,

@@ -74,7 +74,17 @@ def after_causes(
         parts.append((who, np.full(who.size, trial), base + index[who], now, since, made, before))
         base += who.size
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    return Excess(*columns)  # type: ignore[arg-type]
+    return Excess(*columns)
+
+
+def joined(parts: list[Excess]) -> Excess:
+    """Several runs of one cause each; trial is the run's number."""
+    offsets = np.concatenate([[0], np.cumsum([part.neuron.size for part in parts])])
+    trial = np.repeat(np.arange(len(parts)), np.diff(offsets))
+    first = np.concatenate([part.first + offset for part, offset in zip(parts, offsets[:-1].tolist(), strict=True)])
+    neuron = np.concatenate([part.neuron for part in parts])
+    times = (np.concatenate([getattr(part, name) for part in parts]) for name in ("time_s", "since_s", "excess", "before_s"))
+    return Excess(neuron, trial, first, *times)
 
 
 Kernel = Callable[[Excess, FloatArray], FloatArray]
@@ -128,7 +138,7 @@ def fitted(spikes: Excess, kernel: Kernel, guess_s: FloatArray, trials: int) -> 
     neurons = guess_s.size
 
     def sums(values: FloatArray) -> FloatArray:
-        return np.bincount(spikes.neuron, values, minlength=neurons)
+        return np.asarray(np.bincount(spikes.neuron, values, minlength=neurons), dtype=np.float64)
 
     def misfit(tau: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         made = kernel(spikes, tau)
@@ -165,10 +175,10 @@ def _errors(
     key, size = spikes.neuron * trials + spikes.trial, neurons * trials
 
     def sums(values: FloatArray) -> FloatArray:
-        return np.bincount(spikes.neuron, values, minlength=neurons)
+        return np.asarray(np.bincount(spikes.neuron, values, minlength=neurons), dtype=np.float64)
 
     def scores(values: FloatArray) -> FloatArray:
-        return np.bincount(key, values * rest, minlength=size).reshape(neurons, trials)
+        return np.asarray(np.bincount(key, values * rest, minlength=size), dtype=np.float64).reshape(neurons, trials)
 
     a, b, c = sums(made * made), sums(made * slope), sums(slope * slope)
     u, v = scores(made), scores(slope)

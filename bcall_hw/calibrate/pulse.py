@@ -14,7 +14,6 @@ from bcall_hw.calibrate import listeners, synapse
 from bcall_hw.calibrate.bench import Bench
 from bcall_hw.calibrate.estimate import Estimate, inverted
 from bcall_hw.calibrate.synapse import SynapseEstimate
-from bcall_hw.chip_model import SynapseType
 
 #: Time constant of the synapse that is used (s); jump of a volley; share of time that pulses of the train cover.
 TAU_S, _VOLLEY_JUMP, _COVERED = 0.005, 0.2, 0.8
@@ -29,9 +28,7 @@ def events_of_volley(pulse_s: float) -> int:
     return max(1, round(_VOLLEY_JUMP * TAU_S / pulse_s))
 
 
-def measure(
-    bench: Bench, kind: SynapseType, seen: SynapseEstimate, pulse_s: float, apart_s: float
-) -> tuple[Estimate, Estimate]:
+def measure(bench: Bench, kind: str, seen: SynapseEstimate, pulse_s: float, apart_s: float) -> tuple[Estimate, Estimate]:
     """Pulse width (s), and jump a of one event at the time constant that is set, of every neuron.
 
     Args:
@@ -50,7 +47,9 @@ def measure(
     settle = _SETTLED * TAU_S
     means, errors = [], []
     for _ in range(_RUNS):
-        train, use = listeners.volleys(bench.chip, kind, 0.001 + np.arange(volleys) * period, events, 0.0)
+        train, use = listeners.volleys(
+            bench.chip, kind, np.asarray(0.001 + np.arange(volleys) * period, dtype=np.float64), events, 0.0
+        )
         heard = bench.rig.run(0.001 + volleys * period, train, settle_s=0.1).within(settle, volleys * period)
         mean, error = bench.intervals(heard)
         means.append(mean)

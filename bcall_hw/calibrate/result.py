@@ -75,7 +75,7 @@ def _parts(findings: Findings, gains: dict[str, Estimate]) -> tuple[Gains, ...]:
             columns = (_column(v, known) for v in (value, value / margin, value * margin))
             parts.append(
                 Gains(chip=chip, core=core, quantity=quantity, **dict(zip(("gain", "low", "high"), columns, strict=True)))
-            )  # type: ignore[arg-type]
+            )
     return tuple(parts)
 
 
@@ -115,8 +115,8 @@ def _excluded(findings: Findings, gains: dict[str, Estimate], keep: float) -> tu
     scanned, reasons = findings.scanned, dict[tuple[int, int], ExclusionReason]()
     if scanned is not None:
         for mask, reason in ((scanned.hot, ExclusionReason.HOT), (scanned.silent, ExclusionReason.SILENT)):
-            reasons |= dict.fromkeys(np.argwhere(mask).tolist(), reason)
-        dead = {(i, n) for i, n in np.argwhere(scanned.dead).tolist()}
+            reasons |= dict.fromkeys(((int(i), int(n)) for i, n in np.argwhere(mask)), reason)
+        dead = {(int(i), int(n)) for i, n in np.argwhere(scanned.dead)}
     else:
         dead = set()
     usable = np.array([reason is FailureReason.NONE for reason in findings.lost])

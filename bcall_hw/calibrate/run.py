@@ -19,6 +19,7 @@ from bcall_hw.backend import Backend
 from bcall_hw.calibrate import soma
 from bcall_hw.calibrate.bench import Bench
 from bcall_hw.calibrate.circuits_on_bench import DpiBench
+from bcall_hw.calibrate.estimate import Estimate
 from bcall_hw.calibrate.findings import Findings
 from bcall_hw.calibrate.journal import Journal
 from bcall_hw.calibrate.result import outcome_record
@@ -69,6 +70,7 @@ def calibrate(
     backend: Backend, chip: ChipModel, *, cores: tuple[Core, ...] | None = None, targets: Targets | None = None,
     budget_s: float = 300.0, seed: int = 0, keep: float = 1.0, report: Report | None = None, journal: Path | None = None,
     resume: bool = False, expires_days: float = 30.0, now: datetime | None = None,
+    pulses: str | None = None,
 ) -> Outcome:  # fmt: skip
     """Calibrate cores of a board from spikes alone.
 
@@ -86,6 +88,8 @@ def calibrate(
         resume: go on from the journal.
         expires_days: how long the record holds.
         now: date of the record; the clock's if absent.
+        pulses: "ideal" where an event is a jump and events at one time add up, "finite" where pulses last and restart; what
+            the backend says if absent, and finite where it says nothing.
 
     Raises:
         InvalidValue, CodeProblems: no such cores, or targets that no code reaches even nominally.
@@ -101,18 +105,18 @@ def calibrate(
     if missing:
         used = f"chip {missing[0]}"
         raise InvalidValue("the backend does not hold this chip", where="calibrate, cores", used=used, limit=before.chips)
-    run = _Run(backend, chip, tuple(sorted(wanted)), targets, budget_s, seed, report, journal)
+    run = CalibrationRun(backend, chip, tuple(sorted(wanted)), targets, budget_s, seed, report, journal, pulses)
     try:
         run.all_steps(resume)
     finally:
-        _restore(backend, run.rig, before)
+        restored(backend, run.rig, before)
     return Outcome(
         outcome_record(run.findings, backend, targets, seed, keep, expires_days, now),
         run.findings.measured(targets), run.findings.curves, run.rig.spent_s,
     )  # fmt: skip
 
 
-def _restore(backend: Backend, rig: Rig, before: Any) -> None:
+def restored(backend: Backend, rig: Rig, before: Any) -> None:
     """Write the registers as they were; where they cannot even be taken back (freshly opened ones), cores are silenced."""
     try:
         backend.apply(before)
@@ -122,6 +126,13 @@ def _restore(backend: Backend, rig: Rig, before: Any) -> None:
             backend.apply(rig.config)
         except BcallError:
             return  # the board is lost: what stopped the run is told
+
+
+def _lasting(backend: Backend, pulses: str | None) -> bool:
+    if pulses not in (None, "ideal", "finite"):
+        raise InvalidValue("no such pulse model", where="calibrate, pulses", used=pulses, limit="ideal or finite")
+    told = backend.describe()
+    return (pulses or told.get("pulses") or told.get("virtual", {}).get("pulses", "finite")) == "finite"
 
 
 def _check(chip: ChipModel, cores: tuple[Core, ...] | None, budget_s: float, keep: float, expires_days: float) -> None:
@@ -142,20 +153,19 @@ def _check(chip: ChipModel, cores: tuple[Core, ...] | None, budget_s: float, kee
         raise InvalidValue("a record holds for some days", where=where, used=expires_days, limit="above 0, up to 3650")
 
 
-class _Run:
+class CalibrationRun:
     """The steps, with what they find."""
 
     def __init__(
         self, backend: Backend, chip: ChipModel, cores: tuple[Core, ...], targets: Targets, budget_s: float, seed: int,
-        report: Report | None, journal: Path | None,
+        report: Report | None, journal: Path | None, pulses: str | None,
     ) -> None:  # fmt: skip
         self.targets, self.seed, self.report = targets, seed, report
         self.rig = Rig(backend, chip, cores, budget_s)
         self.bench = Bench(self.rig, np.ones(self.rig.shape, dtype=bool))
         self.scales = Scales(chip, load_mapping(chip), cores)
         self.findings = Findings(chip, self.scales.mapping, cores, self.bench, self.scales)
-        lasting = backend.describe().get("pulses", "finite") == "finite"
-        self.dpis = DpiBench(self.bench, self.scales, self.findings, targets, lasting, seed)
+        self.dpis = DpiBench(self.bench, self.scales, self.findings, targets, _lasting(backend, pulses), seed)
         self.journal = Journal(journal, self.findings, self.rig, targets, seed) if journal else None
 
     def all_steps(self, resume: bool) -> None:
@@ -197,10 +207,12 @@ class _Run:
         self.findings.scanned = found
         self.bench.alive = np.array(found.usable)
         entries = np.ones_like(self.bench.entries)
-        for chip, core, neuron, entry, *_ in (*found.dead_cam, *found.stuck_tag_bits, *found.unclear):
-            entries[self.rig.cores.index((chip, core)), neuron, entry] = False
+        bad = {*found.dead_cam, *(s[:4] for s in found.stuck_tag_bits), *(u[:4] for u in found.unclear)}
+        for of_chip, of_core, neuron, entry in bad:
+            entries[self.rig.cores.index((of_chip, of_core)), neuron, entry] = False
         self.bench.entries = entries
-        none, few = ~self.bench.alive.any(axis=1), self.bench.alive.mean(axis=1) < _FEWEST
+        none = np.asarray(~self.bench.alive.any(axis=1))
+        few = self.bench.alive.mean(axis=1) < _FEWEST
         for index, core in enumerate(self.rig.cores):
             if few[index]:
                 reason = FailureReason.NO_SPIKES if none[index] else FailureReason.TOO_FEW_NEURONS
@@ -254,6 +266,25 @@ class _Run:
                 if mine.size:
                     low, middle, high = (float(q) for q in np.percentile(mine, [25, 50, 75]))
                     f.curves.setdefault(core, []).append((float(bench.current_a["dc"][index]), low, middle, high))
+
+    def few_quantities(self, wanted: list[str]) -> dict[str, Estimate]:
+        """Somas and the first synapse type under the codes that the scales give now."""
+        soma.find_grain(self.bench)
+        found = {}
+        soma.refractory(self.bench, self.dpis.currents("refractory_s"))
+        soma.drive(self.bench)
+        if "refractory_s" in wanted:
+            found["refractory_s"] = soma.refractory(self.bench, self.dpis.currents("refractory_s"))
+        if "tau_s" in wanted:
+            found["tau_s"] = soma.leak(self.bench, self.dpis.currents("tau_s"))
+        if "dc_a" in wanted:
+            found["dc_a"] = soma.constant_current(self.bench, self.dpis.currents("dc_a"))
+        for kind in sorted(self.targets.neuron.synapses):
+            if f"{kind}.tau_s" in wanted:
+                self.dpis.synapse(kind, held_out=True)
+                found |= {q: e for q, e in self.findings.held.items() if q.startswith(f"{kind}.")}
+                break
+        return found
 
     def drift(self) -> None:
         """The sentinel of the beginning once more; a core that changed and missed its targets has drifted."""

@@ -36,7 +36,7 @@ def find_grain(bench: Bench) -> None:
     bench.grain_s = float(np.gcd.reduce(stamps)) * 1e-6 if stamps.size > 1 else 0.0
     mean, _ = bench.intervals(trains)
     bench.alive &= np.isfinite(mean)
-    silent = ~bench.alive.any(axis=1)
+    silent = np.asarray(~bench.alive.any(axis=1))
     typical = np.nanmedian(np.where(silent[:, None], 1.0, mean), axis=1)
     predicted = np.median(bench.rise_s(), axis=1)
     # All of the difference goes to the capacitance until `drive` tells it from the constant current.
@@ -177,7 +177,8 @@ def leak(bench: Bench, current_a: FloatArray, role: str = "leak1", quick: bool =
     bench.rig.second_leak(np.full(bench.rig.shape, second))
     bench.set_currents(**{role: current_a}, refractory=bench.switching_charge_c("refractory") / SHORT_S, gain=highest)
     given = bench.current_a[role]
-    found, shares = None, list[FloatArray]()
+    nothing = np.full(bench.rig.shape, np.nan)
+    found, shares = Estimate(nothing, nothing), list[FloatArray]()
     for ratio in _LEAK_LADDER[1:2] if quick else _LEAK_LADDER:
         drive_a = np.maximum(ratio * given, given + _FEEBLE_A) / np.nanmedian(bench.dc_scale, axis=1)
         bench.set_currents(dc=np.maximum(drive_a, lowest))
@@ -189,7 +190,7 @@ def leak(bench: Bench, current_a: FloatArray, role: str = "leak1", quick: bool =
         of_drive = np.abs(slope) * error
         this = Estimate(value, of_drive)
         shares.append(np.where(this.measured, _share_of_drive(bench, role, value), np.inf))
-        found = this if found is None else found.combined(this)
+        found = found.combined(this)
     bench.rig.second_leak(np.zeros(bench.rig.shape, dtype=bool))
     # An error of the constant current moves all rungs of the ladder alike, the lowest one least.
     found = Estimate(found.value, np.hypot(found.error, np.min(shares, axis=0)))

@@ -15,7 +15,6 @@ from bcall_hw.calibrate.membrane import spike_potential
 from bcall_hw.calibrate.model_neuron import ModelNeurons
 from bcall_hw.calibrate.soma import SHORT_S
 from bcall_hw.calibrate.spike_trains import SpikeTrains
-from bcall_hw.chip_model import SynapseType
 from bcall_hw.errors import InvalidValue
 
 #: Rise (s) of the median neuron while it waits for volleys.
@@ -46,18 +45,18 @@ class SynapseEstimate:
     exciting: bool | None
 
 
-def is_exciting(bench: Bench, synapse: SynapseType) -> bool:
+def is_exciting(bench: Bench, synapse: str) -> bool:
     """Whether a type drives neurons."""
     return bench.chip.synapse_type(synapse).effect in ("excitatory", "gated")
 
 
-def wanted_volley_a(bench: Bench, synapse: SynapseType) -> float:
+def wanted_volley_a(bench: Bench, synapse: str) -> float:
     """Current of a volley that shows well on the bench's drive (A), of the median core."""
     net = float(np.median(bench.drive_for(RISE_S) * np.nanmedian(bench.dc_scale, axis=1)))
     return net * (_EXCITING if is_exciting(bench, synapse) else _INHIBITING)
 
 
-def events_for(bench: Bench, synapse: SynapseType, weight_a: float, jump_of_event: float) -> int:
+def events_for(bench: Bench, synapse: str, weight_a: float, jump_of_event: float) -> int:
     """How many events make a volley that shows well: at least one, and together below the full scale."""
     most = max(1, int(0.8 / max(jump_of_event, 1e-9)))
     return int(np.clip(round(wanted_volley_a(bench, synapse) / weight_a), 1, most))
@@ -65,7 +64,7 @@ def events_for(bench: Bench, synapse: SynapseType, weight_a: float, jump_of_even
 
 def measure(
     bench: Bench,
-    synapse: SynapseType,
+    synapse: str,
     tau_s: float,
     events: int,
     apart_s: float,
@@ -132,7 +131,7 @@ class _Plan:
         between = float(np.clip(_APART * tau_s + volley_s, _SHORTEST_S, _LONGEST_S)) + RISE_S
         trials = int(np.clip(round(3.0 / between), _FEWEST, _MOST))
         # Not a multiple of anything: each volley meets another phase.
-        times = 0.02 + np.arange(trials) * (between + 0.00137)
+        times = np.asarray(0.02 + np.arange(trials) * (between + 0.00137), dtype=np.float64)
         return cls(times, between, min(_FITTED * tau_s, between - RISE_S - volley_s) + RISE_S, tau_s)
 
     def fit(
@@ -153,7 +152,7 @@ def _as_clocked(causes_s: FloatArray, grain_s: float) -> FloatArray:
 
 
 def _corrected(
-    bench: Bench, synapse: SynapseType, plan: _Plan, tau: Estimate, per_event: Estimate, events: int
+    bench: Bench, synapse: str, plan: _Plan, tau: Estimate, per_event: Estimate, events: int
 ) -> tuple[Estimate, Estimate]:
     """From phase velocities to amperes, less what the fit gets wrong on model neurons like those of each core."""
     shape = bench.rig.shape
@@ -163,16 +162,16 @@ def _corrected(
     with np.errstate(invalid="ignore", divide="ignore"):
         per_ampere = ((1.0 / bench.rise_s(clock=False, more_a=small) - base) / small).ravel()
         weight = Estimate(per_event.value / per_ampere, np.hypot(per_event.error, _NEURON_ERROR))
-    seen = tuple(Estimate(e.value.reshape(shape), e.error.reshape(shape)) for e in (tau, weight))
+    seen = tau.reshaped(shape), weight.reshaped(shape)
     found, end_s, grain = seen, float(plan.times_s[-1]) + plan.between_s, bench.grain_s
     for _ in range(2):
-        model, which = _model(bench, *found, sign * events)
+        model, which = _model(bench, found[0], found[1], sign * events)
         heard = model.run(bench.chip, plan.times_s, end_s, grain_s=grain)
         dead = bench.refractory_s.ravel()[which] + 0.5 * grain
         of_tau, size, _ = plan.fit(heard, _as_clocked(plan.times_s, grain), base.ravel()[which], dead)
         of_jump = size.value[0] / per_ampere[which]
         truth = np.abs(model.jump_a)
-        found = Correction(model.tau_s, truth / events, of_tau.value[0], of_jump / events).applied(*seen)
+        found = Correction(model.tau_s, truth / events, of_tau.value[0], of_jump / events).applied(seen[0], seen[1])
     return found
 
 

@@ -1,0 +1,170 @@
+"""bcall-hw calibrate: bring the cores of a board to targets from spikes alone, with a record and a report page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bcall_hw.chip_model import DEFAULT_CHIP
+from bcall_hw.cli import show_calibration
+from bcall_hw.cli.shared import AsJson, Chip, Profile, notes, progress_bars
+from bcall_hw.errors import InvalidValue
+
+if TYPE_CHECKING:
+    from bcall_hw.backend import Backend
+    from bcall_hw.backend.emulator.profile import BoardProfile
+    from bcall_hw.chip_model import ChipModel
+
+#: Time step of an emulated board (us): what it cuts off of an interval is half of what the emulator's own default does.
+_STEP_US = 50
+#: A whole board's spikes in one measurement; the board backend's own limit is for networks.
+_MOST_SPIKES = 20_000_000
+
+
+def calibrate(
+    backend: Annotated[str, typer.Option(help="emulator, samna:auto, samna:<serial> or samna:virtual.")] = "emulator",
+    targets: Annotated[Path | None, typer.Option(help="Targets (.toml, .json); the shipped ones if not given.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for record.json, report.html and the journal.")] = Path("out/calibration"),
+    cores: Annotated[
+        str | None, typer.Option(help="Cores as chip.core with commas between, e.g. 0.0,0.1; all of the board if not given.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="One core (chip 0 core 0) alone.")] = False,
+    budget_s: Annotated[float, typer.Option(help="Board time that may be used (s).")] = 300.0,
+    keep: Annotated[
+        float, typer.Option(help="Share of each core's neurons to keep; the rest, furthest off, is excluded.")
+    ] = 1.0,
+    expires_days: Annotated[float, typer.Option(help="How long the record holds (days).")] = 30.0,
+    check: Annotated[Path | None, typer.Option(help="Measure a few quantities of this record again and report drift.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the journal in the output folder.")] = False,
+    seed: Annotated[int, typer.Option(help="Shifts all stimuli against each other.", min=0, max=2**31)] = 0,
+    board_seed: Annotated[
+        int | None,
+        typer.Option(help="Emulated board with a hidden truth drawn by this seed; 0 if not given.", min=0, max=2**63 - 1),
+    ] = None,
+    profile: Profile = None,
+    dt_us: Annotated[int, typer.Option("--dt-us", help="Time step of an emulated board (us).")] = _STEP_US,
+    pulses: Annotated[str | None, typer.Option(help="ideal or finite pulses; what the backend says if not given.")] = None,
+    chip: Chip = DEFAULT_CHIP,
+    as_json: AsJson = False,
+) -> None:
+    """Measure every neuron from spikes, find codes for targets, prove them by a held-out measurement, and write a record.
+
+    Exit code 0 when every quantity of every core was calibrated (or nothing drifted), 2 when not.
+    """
+    from bcall_hw.calibrate.page import write_page
+    from bcall_hw.calibrate.run import calibrate as run
+    from bcall_hw.calibrate.targets import Targets
+    from bcall_hw.calibration import load_calibration, save_calibration
+    from bcall_hw.chip_model import load_chip
+    from bcall_hw.files import folder_of_one_run
+
+    model, wanted = load_chip(chip), Targets.load(targets)
+    chosen = _cores(cores, quick)
+    record = None if check is None else load_calibration(model, check, allow_stale=True)
+    board = _board(model, backend, board_seed, profile)
+    if record is not None:
+        with notes.status(f"opening {backend}"):
+            opened = _open(backend, model, board, dt_us, pulses, chosen or _cores_of(record))
+        try:
+            _check(opened, model, record, wanted, budget_s, seed, pulses, as_json)
+        finally:
+            opened.close()
+        return
+    with folder_of_one_run(out):
+        journal = out / "journal.h5"
+        if resume and not journal.is_file():
+            raise InvalidValue("there is no journal to go on from", where="--resume", used=str(out), fix="Start without it.")
+        with notes.status(f"opening {backend}"):
+            opened = _open(backend, model, board, dt_us, pulses, chosen)
+        try:
+            with progress_bars(as_json) as report:
+                outcome = run(
+                    opened, model, cores=chosen, targets=wanted, budget_s=budget_s, seed=seed, keep=keep, report=report,
+                    journal=journal, resume=resume, expires_days=expires_days, pulses=pulses,
+                )  # fmt: skip
+        finally:
+            opened.close()
+        if outcome.record is not None:
+            save_calibration(outcome.record, out / "record.json")
+        write_page(out / "report.html", outcome, model)
+        journal.unlink(missing_ok=True)
+    if as_json:
+        written = str(out / "record.json") if outcome.record is not None else None
+        print(json.dumps(show_calibration.as_json(outcome) | {"record": written, "report": str(out / "report.html")}))
+    else:
+        show_calibration.show_outcome(outcome)
+        if outcome.record is not None:
+            print(f"record: {out / 'record.json'}")
+        print(f"report: {out / 'report.html'}")
+    if not outcome.ok:
+        raise typer.Exit(2)
+
+
+def _cores(text: str | None, quick: bool) -> tuple[tuple[int, int], ...] | None:
+    if text is None:
+        return ((0, 0),) if quick else None
+    if quick:
+        raise InvalidValue("--quick and --cores are both given", where="--cores", used=text[:80], fix="Leave one of them out.")
+    try:
+        pairs = [part.split(".") for part in text.split(",")]
+        return tuple(sorted((int(chip), int(core)) for chip, core in pairs))
+    except ValueError:
+        fix = "Write chip.core with commas between, e.g. 0.0,0.1."
+        raise InvalidValue("are no cores", where="--cores", used=text[:80], fix=fix) from None
+
+
+def _cores_of(record: Any) -> tuple[tuple[int, int], ...]:
+    return tuple(sorted({(m.chip, m.core) for m in record.measured}))
+
+
+def _board(chip: ChipModel, backend: str, seed: int | None, profile: Path | None) -> BoardProfile | None:
+    """The emulated board: a hidden truth by seed, or a profile file."""
+    from bcall_hw.backend.emulator.hidden import hidden_board
+    from bcall_hw.backend.emulator.profile import BoardProfile
+
+    for name, given in (("--board-seed", seed), ("--profile", profile)):
+        if given is not None and backend not in ("emulator", "samna:virtual"):
+            raise InvalidValue("is for emulated boards", where=name, used=str(given)[:80], fix="Leave the option out.")
+    if profile is not None:
+        if seed is not None:
+            fix = "Leave one of them out."
+            raise InvalidValue("--board-seed and --profile are both given", where="--board-seed", used=seed, fix=fix)
+        return BoardProfile.load(profile)
+    return hidden_board(chip, seed or 0) if backend in ("emulator", "samna:virtual") else None
+
+
+def _open(
+    backend: str, chip: ChipModel, board: BoardProfile | None, dt_us: int, pulses: str | None,
+    cores: tuple[tuple[int, int], ...] | None,
+) -> Backend:  # fmt: skip
+    from bcall_hw.backend import open_backend
+
+    every = tuple(range(chip.geometry.chips))
+    emulated = {"profile": board, "dt_us": dt_us, "pulses": pulses or "ideal"}
+    if backend == "emulator":
+        chips = every if cores is None else tuple(sorted({c for c, _ in cores} & set(every))) or every
+        return open_backend(backend, chip=chip, chips=chips, **emulated)
+    if backend == "samna:virtual":
+        return open_backend(backend, chip=chip, max_spikes=_MOST_SPIKES, **emulated)
+    return open_backend(backend, chip=chip, **({"max_spikes": _MOST_SPIKES} if backend.startswith("samna:") else {}))
+
+
+def _check(
+    opened: Backend, chip: ChipModel, record: Any, targets: Any, budget_s: float, seed: int, pulses: str | None, as_json: bool
+) -> None:
+    from dataclasses import asdict
+
+    from bcall_hw.calibrate.check import check
+
+    with progress_bars(as_json) as report:
+        found = check(opened, chip, record, targets=targets, budget_s=budget_s, seed=seed, pulses=pulses, report=report)
+    drifted = any(d.drifted for d in found)
+    if as_json:
+        print(json.dumps({"board": record.board, "drifted": drifted, "measured": [asdict(d) for d in found]}))
+    else:
+        show_calibration.show_drift(found, record)
+    if drifted:
+        raise typer.Exit(2)
