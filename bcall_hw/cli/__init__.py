@@ -1,4 +1,4 @@
-"""The command line: bcall-hw demo | import | map | read-back | learn | deploy | boards | emulate | figures | ..."""
+"""The command line: bcall-hw demo | import | map | read-back | learn | calibrate | deploy | boards | emulate | figures | ..."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.markup import escape
 from bcall_hw import __version__
 from bcall_hw.backend.emulator.words import DEFAULT_STEP_US
 from bcall_hw.chip_model import DEFAULT_CHIP
-from bcall_hw.cli import boards, deploy, emulate, figures, nir, read_back, show
+from bcall_hw.cli import boards, calibrate, deploy, emulate, figures, nir, read_back, show
 from bcall_hw.cli import map as map_module
 from bcall_hw.cli.inputs import board_profile, open_board
 from bcall_hw.cli.shared import (
@@ -181,6 +181,7 @@ app.command("map")(map_module.map_command)
 app.command("read-back")(read_back.read_back)
 app.command("deploy")(deploy.deploy)
 app.command("boards")(boards.boards)
+app.command("calibrate")(calibrate.calibrate)
 app.add_typer(boards.virtual_board, name="virtual-board")
 app.command("emulate")(emulate.emulate)
 app.command("figures")(figures.figures)
