@@ -27,6 +27,7 @@ from bcall_hw.backend import open_backend
 from bcall_hw.backend.emulator.profile import BoardProfile
 from bcall_hw.backend.samna_board.virtual import build
 from bcall_hw.backend.samna_board.virtual.board import VirtualBoard
+from bcall_hw.backend.samna_board.virtual.faults import Faults
 from bcall_hw.backend.samna_board.virtual.link import Message, What
 from bcall_hw.backend.samna_board.virtual.server import Clock, VirtualBoardServer, environment
 from bcall_hw.chip_config import KINDS, ChipConfig
@@ -987,6 +988,14 @@ def test_a_compiler_that_is_no_program(tmp_path: Path, monkeypatch: pytest.Monke
         build.stand_in_library()
 
 
+@pytest.mark.parametrize("base", ["cache", "./cache", "", "~/cache"])
+def test_a_relative_cache_folder_is_ignored(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be another one after a change of folder, and what is preloaded from it would be gone."""
+    monkeypatch.setenv("XDG_CACHE_HOME", base)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert build.cache_folder() == tmp_path / ".cache" / "bcall-hw"
+
+
 @can_build
 def test_a_cache_that_is_no_folder(tmp_path: Path, empty_cache: Path) -> None:
     (tmp_path / "cache").write_text("")
@@ -1037,3 +1046,16 @@ def test_the_environment_keeps_what_was_preloaded_before(monkeypatch: pytest.Mon
 def test_serial_numbers_that_libcaer_has_no_room_for(serial: str) -> None:
     with pytest.raises(InvalidValue, match="serial number"):
         VirtualBoardServer(VirtualBoard(CHIP), serial=serial)
+
+
+@pytest.mark.parametrize(
+    "text", ["flood=nan", "flood=-5", "flood=1e12", "flood=inf", "unplug@-1", "hang@-0.5", "unplug@-1w", "hang@nan", "unplug@inf"]
+)
+def test_faults_that_cannot_be(text: str) -> None:
+    with pytest.raises(InvalidValue, match="fault"):
+        Faults.parse([text])
+
+
+@pytest.mark.parametrize("text", ["flood=0", "flood=1e6", "unplug@0", "hang@0.5", "unplug@0w"])
+def test_faults_that_can(text: str) -> None:
+    assert isinstance(Faults.parse([text]), Faults)

@@ -30,9 +30,9 @@ def find_compiler() -> list[str] | None:
 
 
 def cache_folder() -> Path:
-    """Where built libraries lie: XDG_CACHE_HOME, or ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "bcall-hw"
+    """Where built libraries lie: XDG_CACHE_HOME, or ~/.cache; a relative path is ignored, as that specification says."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".cache") / "bcall-hw"
 
 
 def stand_in_library() -> Path:
