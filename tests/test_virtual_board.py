@@ -32,7 +32,7 @@ from bcall_hw.backend.samna_board.virtual.link import Message, What
 from bcall_hw.backend.samna_board.virtual.server import Clock, VirtualBoardServer, environment
 from bcall_hw.chip_config import KINDS, ChipConfig
 from bcall_hw.chip_model import BiasCode, ChipModel
-from bcall_hw.errors import BackendUnavailable, InvalidValue
+from bcall_hw.errors import BackendUnavailable, InvalidValue, StimulusTooLong
 from bcall_hw.recording import SPIKE_DTYPE
 from bcall_hw.stimulus import EVENT_DTYPE, Stimulus
 
@@ -400,6 +400,25 @@ def test_a_list_that_repeats_is_played_like_its_events_one_by_one(per_round: int
     wanted = emulated(config, runs)
     assert len(wanted) > 100
     assert found.tolist() == wanted.tolist()
+
+
+def repeating(events: int, core_mask: int, isi: int) -> VirtualBoard:
+    """A board with a core that fires, on which a list of equal intervals repeats."""
+    board, listed = VirtualBoard(CHIP), np.zeros(events, dtype=EVENT_DTYPE)
+    write(board, firing().config())
+    listed["isi"], listed["core_mask"], listed["tag"] = isi, core_mask, 7
+    load(board, Stimulus(CHIP, listed, 1))
+    board.handle(set_to(16, 6, 1))
+    board.handle(set_to(16, 0, 1))
+    return board
+
+
+def test_a_list_that_repeats_within_a_time_step_is_played_or_refused_by_name() -> None:
+    """All rounds of 1000 events of no interval would be gigabytes in a stretch of a second."""
+    assert len(repeating(3, 15, 1).advance(20_000)) > 0  # 9,000 events in a step
+    with pytest.raises(StimulusTooLong, match=r"repeats so fast.*9000000 in 100 us.*Repeat a longer list"):
+        repeating(1000, 15, 0).advance(1_000_000)
+    assert len(repeating(1000, 0, 0).advance(50_000)) > 0  # for no core: nobody hears it
 
 
 def test_events_for_chips_that_rest_and_for_no_core_are_lost() -> None:
