@@ -6,6 +6,7 @@ import ctypes
 import itertools
 import os
 import platform
+import re
 import shutil
 import socket
 import subprocess
@@ -835,6 +836,42 @@ def test_garbage_ends_a_connection_and_nothing_else(served: Served) -> None:
     host = new_host()
     assert host.open()
     assert host.close()
+
+
+@can_build
+@pytest.mark.parametrize("kind", [OSError, MemoryError, RuntimeError])
+def test_a_clock_that_fails_stops_the_board_by_name(
+    served: Served, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    board, server, new_host = served("wall")
+
+    def fail(_: object) -> None:
+        raise kind(28, "no room")
+
+    monkeypatch.setattr(board, "advance", fail)
+    host = new_host()
+    assert host.open()
+    for _ in range(200):
+        if server.problem is not None:
+            break
+        time.sleep(0.01)
+    assert re.search(rf"virtual board: failed.*{kind.__name__}.*no room", str(server.problem))
+    assert not host.close()
+
+
+@can_build
+def test_a_failure_of_the_system_is_no_lost_connection(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    board, server, new_host = served()
+
+    def fail(_: object) -> None:
+        raise OSError(28, "no room")
+
+    monkeypatch.setattr(board, "handle", fail)
+    host = new_host()
+    assert host.open()
+    host.set(18, 3, 2)
+    assert not host.close()
+    assert re.search("virtual board: failed.*OSError.*no room", str(server.problem))
 
 
 @can_build
