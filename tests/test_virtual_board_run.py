@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +93,117 @@ def test_what_a_program_sent_before_it_ended_counts(run: Run, clock: str) -> Non
     code, summary, _ = ran(run, "[cam_words(30_000) for _ in range(3)]; os._exit(5)", clock=clock)
     assert code == 5
     assert summary["words"]["cam"] == 90_000
+
+
+# Forked children -------------------------------------------------------------------------------------------------------
+
+FORKS = """
+child = os.fork()
+if child == 0:
+    took = sleep(0.2)
+    os._exit(int(not 0.2 <= took < 5) + 2 * cam_words(7) + 4 * close())
+sleep(0.3)
+assert os.waitpid(child, 0)[1] == 0
+assert cam_words(10)
+sleep(0.4)
+assert close()
+"""
+
+
+def test_a_forked_child_sleeps_by_itself_and_leaves_its_parents_board_alone(run: Run) -> None:
+    code, summary, _ = ran(run, FORKS)
+    assert code == 0
+    assert summary["words"]["cam"] == 10
+    assert summary["board_s"] == pytest.approx(0.7)
+
+
+def test_a_forked_child_that_stays_does_not_keep_the_board(run: Run) -> None:
+    """It is told as soon as the program itself has ended."""
+    program = "cam_words(10)\nif os.fork() == 0: os.close(1); os.close(2); time.sleep(30)\nos._exit(0)"
+    began = time.monotonic()
+    code, summary, _ = ran(run, program)
+    assert (code, summary["words"]["cam"]) == (0, 10)
+    assert time.monotonic() - began < 15
+
+
+def test_a_forked_child_may_look_for_a_board_of_its_own(run: Run) -> None:
+    program = """
+child = os.fork()
+if child == 0:
+    os._exit(int(lib.caerDeviceOpen(1, 3, 0, 0, None) is not None))
+assert os.waitpid(child, 0)[1] == 0  # it is in use
+close()
+child = os.fork()
+if child == 0:
+    handle = ctypes.c_void_p(lib.caerDeviceOpen(1, 3, 0, 0, None))
+    sleep(0.5)
+    os._exit(int(handle.value is None) + 2 * (not close()))
+assert os.waitpid(child, 0)[1] == 0
+"""
+    code, summary, _ = ran(run, program)
+    assert code == 0
+    assert summary["board_s"] == 0.5
+
+
+# Signals ---------------------------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_ends_a_sleep_soon_and_the_next_answers_are_the_right_ones(run: Run) -> None:
+    program = """
+def interrupt(): time.sleep(0.5); os.kill(os.getpid(), signal.SIGINT)
+import threading
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for turn in range(2):
+    threading.Thread(target=interrupt).start()
+    began = time.monotonic()
+    try:
+        sleep(10_000_000)
+        print("slept")
+    except KeyboardInterrupt:
+        print(time.monotonic() - began)
+    value = ctypes.c_uint32(77)
+    assert not lib.caerDeviceConfigGet(handle, 0, 0, ctypes.byref(value)) and value.value == 0
+sleep(0.25)
+assert close()
+sys.exit(9)
+"""
+    code, summary, said = ran(run, program)
+    assert code == 9
+    assert [float(text) < 2 for text in said] == [True, True]
+    assert summary["board_s"] == pytest.approx(round(summary["board_s"] / 0.05) * 0.05)
+
+
+def test_signals_that_a_program_handles_leave_its_sleeps_as_long_as_they_are(run: Run) -> None:
+    program = """
+calls = []
+signal.signal(signal.SIGALRM, lambda *_: calls.append(1))
+signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+cam_words(10)
+for _ in range(3):
+    sleep(700.05)
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(len(calls))
+assert close()
+"""
+    code, summary, said = ran(run, program)
+    assert code == 0
+    assert int(said[0]) > 5
+    assert summary["board_s"] == pytest.approx(2100.15)
+
+
+# The end of the command itself -----------------------------------------------------------------------------------------
+
+
+def test_killed_the_command_takes_its_program_with_it(tmp_path: Path) -> None:
+    program = PROGRAM + "print(os.getpid(), flush=True); time.sleep(60)"
+    command = [sys.executable, "-m", "bcall_hw.cli", "virtual-board", "run", "--", sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=tmp_path, text=True) as process:
+        assert process.stdout is not None
+        theirs = int(process.stdout.readline())
+        process.kill()
+    for _ in range(500):
+        if not Path(f"/proc/{theirs}/stat").exists() or Path(f"/proc/{theirs}/stat").read_text().rpartition(")")[2][1] == "Z":
+            return
+        time.sleep(0.01)
+    os.kill(theirs, 9)
+    pytest.fail("the program goes on")

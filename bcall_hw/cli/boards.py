@@ -81,7 +81,8 @@ def run(
         board = VirtualBoard(model, given, cast("Any", implementation), dt_us, cast("Any", pulses), lines)
         server = stack.enter_context(VirtualBoardServer(board, cast("Clock", clock), serial, faults))
         began = time.monotonic()
-        code = _run(command, os.environ | environment(library, server.path))
+        mine = {"BCALL_VIRTUAL_PARENT": str(os.getpid())}  # the stand-in library ends the command with this process
+        code = _run(command, os.environ | environment(library, server.path) | mine)
         wall_s = time.monotonic() - began
         server.wait_for_end()
         with server.at_rest():
