@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from bcall_hw.backend.samna_board.virtual import link
 from bcall_hw.backend.samna_board.virtual.board import VirtualBoard
 from bcall_hw.backend.samna_board.virtual.faults import Faults
 from bcall_hw.backend.samna_board.virtual.link import EVENT_DTYPE, Message, What
+from bcall_hw.backend.samna_board.virtual.own_folder import OwnFolder
 from bcall_hw.backend.samna_board.worker.frames import VIRTUAL_VARIABLE
 from bcall_hw.errors import BackendProblem, BackendUnavailable, BcallError, InvalidValue
 
@@ -72,14 +73,15 @@ class VirtualBoardServer:
         self._connections: set[socket.socket] = set()
         self._closed, self._opened_at, self._last_stamp, self._packets = threading.Event(), 0.0, 0, 0
         try:
-            self._folder = tempfile.TemporaryDirectory(prefix="bcall-", ignore_cleanup_errors=True)
+            self._folder = OwnFolder()
         except OSError as problem:
             what, fix = "no folder for the virtual board's socket can be written", "Set TMPDIR."
             raise BackendUnavailable(what, where="virtual board", used=problem.strerror, fix=fix) from None
-        self.path = str(Path(self._folder.name) / "board")
+        self._end = weakref.finalize(self, self._folder.remove)  # also where nobody closes this
+        self.path = str(self._folder.path / "board")
         if len(self.path) > _LONGEST_PATH:
             where, fix = self.path[:200], "Set TMPDIR to a folder with a shorter name."
-            self._folder.cleanup()
+            self._end()
             raise BackendUnavailable(
                 "the path of the virtual board's socket is too long", where=where, limit=_LONGEST_PATH, fix=fix
             )
@@ -107,7 +109,7 @@ class VirtualBoardServer:
         with contextlib.suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
-        self._folder.cleanup()
+        self._end()
 
     def _unplug(self) -> None:
         for connection in list(self._connections):
