@@ -848,9 +848,9 @@ def test_a_clock_that_fails_stops_the_board_by_name(
     def fail(_: object) -> None:
         raise kind(28, "no room")
 
-    monkeypatch.setattr(board, "advance", fail)
     host = new_host()
     assert host.open()
+    monkeypatch.setattr(board, "advance", fail)
     for _ in range(200):
         if server.problem is not None:
             break
@@ -1105,7 +1105,8 @@ def test_serial_numbers_that_libcaer_has_no_room_for(serial: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["flood=nan", "flood=-5", "flood=1e12", "flood=inf", "unplug@-1", "hang@-0.5", "unplug@-1w", "hang@nan", "unplug@inf"]
+    "text",
+    ["flood=nan", "flood=-5", "flood=1e12", "flood=inf", "unplug@-1", "hang@-0.5", "unplug@-1w", "hang@nan", "unplug@inf"],
 )
 def test_faults_that_cannot_be(text: str) -> None:
     with pytest.raises(InvalidValue, match="fault"):
