@@ -42,7 +42,7 @@ enum { WRAPPED = 1, DROPPED = 2 };
 /* A sleep is asked for in parts, so that a signal ends it soon; the board's time is the same. */
 #define PART_US 100000
 /* How far the end of a sleep may seem to move (us) when CPython goes on with it after a signal. */
-#define SAME_END_US 1000
+#define SAME_END_US 10000
 /* Module and parameter of a word for the selected chip, see `device.chip_word` of the chip model. */
 #define CHIP_MODULE 5
 #define CHIP_CONTENT 2
