@@ -27,6 +27,8 @@ _APART, _FITTED, _SHORTEST_S, _LONGEST_S = 6.0, 4.0, 0.03, 0.6
 _NEURON_ERROR = 0.009
 #: Errors of time constants, over what the scatter of trials says: seen on boards whose truth was known.
 _UNDERSTATED = 1.6
+#: Error that the weights of a core share: capacitance, constant current and pulse width act on all of them.
+WEIGHT_ERROR = 0.011
 #: Model neurons on which the estimator is tried, of all cores together.
 _TRIED = 384
 _BASE_S, _FEWEST, _MOST = 0.6, 12, 40
@@ -163,7 +165,7 @@ def _corrected(
     small = 0.02 * wanted_volley_a(bench, synapse) * sign
     with np.errstate(invalid="ignore", divide="ignore"):
         per_ampere = ((1.0 / bench.rise_s(clock=False, more_a=small) - base) / small).ravel()
-        weight = Estimate(per_event.value / per_ampere, np.hypot(per_event.error, _NEURON_ERROR))
+        weight = Estimate(per_event.value / per_ampere, np.hypot(per_event.error, _NEURON_ERROR), WEIGHT_ERROR)
     tau = Estimate(tau.value, _UNDERSTATED * tau.error)
     seen = tau.reshaped(shape), weight.reshaped(shape)
     found, end_s, grain = seen, float(plan.times_s[-1]) + plan.between_s, bench.grain_s
