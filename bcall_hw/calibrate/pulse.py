@@ -88,4 +88,6 @@ def _held_mean(period_s: float, tau_s: FloatArray, grain_s: float) -> FloatArray
 
 def jump_at(width: Estimate, tau: Estimate) -> Estimate:
     """The BCaLL jump a = 1 - exp(-T / tau) of one event at another time constant."""
-    return Estimate(synapse.jump_of(tau.value, width.value), np.hypot(width.error, tau.error))
+    return Estimate(
+        synapse.jump_of(tau.value, width.value), np.hypot(width.error, tau.error), np.hypot(width.common, tau.common)
+    )
