@@ -2,7 +2,7 @@
 
 python -m benchmarks.calibrated_classifier --board-seed 1 --json
 
-The board is `hidden_board`: capacitances off by up to a factor of two, mismatch CV 0.20, CAM entries CV 0.10, noise, defects. On
+The board is `hidden_board`: capacitances off by up to a factor of two, mismatch CV 0.20, noise, defects. On
 it the network is mapped with the nominal record, and with the record that `calibrate` makes of it; learning and evaluation are
 the same.
 """
