@@ -6,6 +6,7 @@ import ctypes
 import itertools
 import os
 import platform
+import re
 import shutil
 import socket
 import subprocess
@@ -27,11 +28,12 @@ from bcall_hw.backend import open_backend
 from bcall_hw.backend.emulator.profile import BoardProfile
 from bcall_hw.backend.samna_board.virtual import build
 from bcall_hw.backend.samna_board.virtual.board import VirtualBoard
+from bcall_hw.backend.samna_board.virtual.faults import Faults
 from bcall_hw.backend.samna_board.virtual.link import Message, What
 from bcall_hw.backend.samna_board.virtual.server import Clock, VirtualBoardServer, environment
 from bcall_hw.chip_config import KINDS, ChipConfig
 from bcall_hw.chip_model import BiasCode, ChipModel
-from bcall_hw.errors import BackendUnavailable, InvalidValue
+from bcall_hw.errors import BackendUnavailable, InvalidValue, StimulusTooLong
 from bcall_hw.recording import SPIKE_DTYPE
 from bcall_hw.stimulus import EVENT_DTYPE, Stimulus
 
@@ -399,6 +401,25 @@ def test_a_list_that_repeats_is_played_like_its_events_one_by_one(per_round: int
     wanted = emulated(config, runs)
     assert len(wanted) > 100
     assert found.tolist() == wanted.tolist()
+
+
+def repeating(events: int, core_mask: int, isi: int) -> VirtualBoard:
+    """A board with a core that fires, on which a list of equal intervals repeats."""
+    board, listed = VirtualBoard(CHIP), np.zeros(events, dtype=EVENT_DTYPE)
+    write(board, firing().config())
+    listed["isi"], listed["core_mask"], listed["tag"] = isi, core_mask, 7
+    load(board, Stimulus(CHIP, listed, 1))
+    board.handle(set_to(16, 6, 1))
+    board.handle(set_to(16, 0, 1))
+    return board
+
+
+def test_a_list_that_repeats_within_a_time_step_is_played_or_refused_by_name() -> None:
+    """All rounds of 1000 events of no interval would be gigabytes in a stretch of a second."""
+    assert len(repeating(3, 15, 1).advance(20_000)) > 0  # 9,000 events in a step
+    with pytest.raises(StimulusTooLong, match=r"repeats so fast.*9000000 in 100 us.*Repeat a longer list"):
+        repeating(1000, 15, 0).advance(1_000_000)
+    assert len(repeating(1000, 0, 0).advance(50_000)) > 0  # for no core: nobody hears it
 
 
 def test_events_for_chips_that_rest_and_for_no_core_are_lost() -> None:
@@ -818,6 +839,42 @@ def test_garbage_ends_a_connection_and_nothing_else(served: Served) -> None:
 
 
 @can_build
+@pytest.mark.parametrize("kind", [OSError, MemoryError, RuntimeError])
+def test_a_clock_that_fails_stops_the_board_by_name(
+    served: Served, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    board, server, new_host = served("wall")
+
+    def fail(_: object) -> None:
+        raise kind(28, "no room")
+
+    host = new_host()
+    assert host.open()
+    monkeypatch.setattr(board, "advance", fail)
+    for _ in range(200):
+        if server.problem is not None:
+            break
+        time.sleep(0.01)
+    assert re.search(rf"virtual board: failed.*{kind.__name__}.*no room", str(server.problem))
+    assert not host.close()
+
+
+@can_build
+def test_a_failure_of_the_system_is_no_lost_connection(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    board, server, new_host = served()
+
+    def fail(_: object) -> None:
+        raise OSError(28, "no room")
+
+    monkeypatch.setattr(board, "handle", fail)
+    host = new_host()
+    assert host.open()
+    host.set(18, 3, 2)
+    assert not host.close()
+    assert re.search("virtual board: failed.*OSError.*no room", str(server.problem))
+
+
+@can_build
 def test_the_wall_is_followed_from_the_opening(served: Served) -> None:
     board, server, new_host = served("wall")
     host = new_host()
@@ -987,6 +1044,14 @@ def test_a_compiler_that_is_no_program(tmp_path: Path, monkeypatch: pytest.Monke
         build.stand_in_library()
 
 
+@pytest.mark.parametrize("base", ["cache", "./cache", "", "~/cache"])
+def test_a_relative_cache_folder_is_ignored(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be another one after a change of folder, and what is preloaded from it would be gone."""
+    monkeypatch.setenv("XDG_CACHE_HOME", base)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert build.cache_folder() == tmp_path / ".cache" / "bcall-hw"
+
+
 @can_build
 def test_a_cache_that_is_no_folder(tmp_path: Path, empty_cache: Path) -> None:
     (tmp_path / "cache").write_text("")
@@ -1037,3 +1102,17 @@ def test_the_environment_keeps_what_was_preloaded_before(monkeypatch: pytest.Mon
 def test_serial_numbers_that_libcaer_has_no_room_for(serial: str) -> None:
     with pytest.raises(InvalidValue, match="serial number"):
         VirtualBoardServer(VirtualBoard(CHIP), serial=serial)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["flood=nan", "flood=-5", "flood=1e12", "flood=inf", "unplug@-1", "hang@-0.5", "unplug@-1w", "hang@nan", "unplug@inf"],
+)
+def test_faults_that_cannot_be(text: str) -> None:
+    with pytest.raises(InvalidValue, match="fault"):
+        Faults.parse([text])
+
+
+@pytest.mark.parametrize("text", ["flood=0", "flood=1e6", "unplug@0", "hang@0.5", "unplug@0w"])
+def test_faults_that_can(text: str) -> None:
+    assert isinstance(Faults.parse([text]), Faults)

@@ -500,3 +500,23 @@ def test_starting_and_stopping() -> None:
     assert (first.tick.tolist(), first.chip.tolist(), first.tag.tolist()) == ([900, 1800], [1, 2], [256, 256])
     generator.set((16, 0), 0)
     assert generator.started is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_events_are_counted_without_making_them(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    events, isi_base = int(rng.integers(1, 20)), int(rng.choice([1, 7, 90]))
+    memory = rng.integers(0, 8, 2 * events).tolist()
+    generator = started(memory, 0, {1: 1, 3: events - 1, 5: isi_base, 6: int(rng.integers(2))})
+    assert generator.started is not None
+    for _ in range(30):
+        first, end = sorted(rng.integers(0, 60 * isi_base, 2).tolist())
+        listed = generator.started.where(rng.random(events) < 0.7)
+        assert listed.count(first, end, generator.period) == listed.between(first, end, generator.period).tick.size
+
+
+def test_a_count_that_no_memory_would_hold() -> None:
+    generator = started([0x000F, 0] * 30_000, 0, {1: 1, 3: 29_999, 5: 90, 6: 1})
+    assert generator.started is not None
+    assert generator.period == 1
+    assert generator.started.count(0, 9_000_000, generator.period) == 30_000 * 9_000_000

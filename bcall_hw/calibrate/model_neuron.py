@@ -19,6 +19,7 @@ _STEP_S = 50e-6
 #: A grain from which on spikes tell a clocked board, not the unit of its time stamps (s).
 _CLOCKED_S = 10e-6 - 1e-9
 _GOLDEN = 0.6180339887498949
+_BASE_S = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,11 @@ class ModelNeurons:
     refractory_s: FloatArray
     tau_s: FloatArray
     jump_a: FloatArray
+
+    def velocity_hz(self, chip: ChipModel, grain_s: float) -> FloatArray:
+        """Phase velocity under the constant drive alone, from intervals as on the board."""
+        mean, _, _ = self.run(chip, np.zeros(0), _BASE_S, grain_s=grain_s).mean_isi()
+        return np.asarray(1.0 / (mean - self.refractory_s - 0.5 * grain_s))
 
     def run(
         self, chip: ChipModel, causes_s: FloatArray, duration_s: float, *, own: bool = False, ahead: float | None = None,

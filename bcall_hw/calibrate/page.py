@@ -67,6 +67,16 @@ def write_page(path: Path, outcome: Outcome, chip: ChipModel) -> None:
                     f"{quantity}: every neuron under nominal codes (grey) and under the record's codes (blue); red: target."
                 )
                 page.figure(figure, caption)
+    if outcome.jumps:
+        page.heading("BCaLL traces: jump of one event")
+        page.table(
+            ["core", "synapse type", "target a", "median a", "95 % interval", "spread (CV)"],
+            [
+                [f"chip {j.chip} core {j.core}", j.synapse, j.target, j.achieved, f"{j.interval[0]:.4g} to {j.interval[1]:.4g}",
+                 j.spread if j.spread is not None else "-"]
+                for j in outcome.jumps
+            ],
+        )  # fmt: skip
     if outcome.curves:
         page.heading("F-I curves")
         page.figure(_curves(outcome), "Rate under a constant current, by core: median neuron and quartiles, final codes.")

@@ -21,6 +21,8 @@ TAU_S, _VOLLEY_JUMP, _COVERED = 0.005, 0.2, 0.8
 FULL_SCALE, WEIGHT_RATIO = 5.0, 8.0
 _TICK_S, _SETTLED, _LONGEST_S, _RUNS = 1e-4, 8.0, 0.6, 3
 _LARGEST_A = 1e-7
+#: Error that a core's neurons share: that of a weight, seen through the jump.
+_COMMON = 0.013
 
 
 def events_of_volley(pulse_s: float) -> int:
@@ -74,7 +76,7 @@ def measure(bench: Bench, kind: str, seen: SynapseEstimate, pulse_s: float, apar
         jump = np.where((jump > 0) & (jump < 1), jump, np.nan)
         width = -tau * np.log1p(-jump)
     relative = np.abs(sensitivity) * of_ratio
-    return Estimate(width, np.hypot(relative, seen.tau.error)), Estimate(jump, relative)
+    return Estimate(width, np.hypot(relative, seen.tau.error), _COMMON), Estimate(jump, relative, _COMMON)
 
 
 def _held_mean(period_s: float, tau_s: FloatArray, grain_s: float) -> FloatArray:
@@ -86,4 +88,6 @@ def _held_mean(period_s: float, tau_s: FloatArray, grain_s: float) -> FloatArray
 
 def jump_at(width: Estimate, tau: Estimate) -> Estimate:
     """The BCaLL jump a = 1 - exp(-T / tau) of one event at another time constant."""
-    return Estimate(synapse.jump_of(tau.value, width.value), np.hypot(width.error, tau.error))
+    return Estimate(
+        synapse.jump_of(tau.value, width.value), np.hypot(width.error, tau.error), np.hypot(width.common, tau.common)
+    )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -18,9 +16,10 @@ import typer
 from bcall_hw.backend.emulator.words import DEFAULT_STEP_US
 from bcall_hw.chip_model import DEFAULT_CHIP
 from bcall_hw.cli import show_boards
+from bcall_hw.cli.board_log import BoardLog
 from bcall_hw.cli.inputs import board_profile
 from bcall_hw.cli.shared import AsJson, Chip, Implementation, MaybeMismatch, MaybeSeed, Profile, Pulses, StepUs
-from bcall_hw.errors import BackendUnavailable, FileProblem
+from bcall_hw.errors import BackendUnavailable
 
 if TYPE_CHECKING:
     from bcall_hw.backend.samna_board.virtual.server import Clock, VirtualBoardServer
@@ -65,7 +64,7 @@ def run(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a command whose samna opens a virtual board; its exit code is passed on."""
+    """Run a command whose samna opens a virtual board; its exit code is passed on, or 1 where the board or the log failed."""
     from bcall_hw.backend.samna_board.virtual.board import VirtualBoard
     from bcall_hw.backend.samna_board.virtual.build import stand_in_library
     from bcall_hw.backend.samna_board.virtual.faults import Faults
@@ -73,34 +72,27 @@ def run(
     from bcall_hw.chip_model import load_chip
 
     library, faults = stand_in_library(), Faults.parse(fault or [])
-    with ExitStack() as stack:
-        board = VirtualBoard(
-            load_chip(chip),
-            board_profile(profile, seed, mismatch_cv),
-            cast("Any", implementation),
-            dt_us,
-            cast("Any", pulses),
-            _writer(log, stack),
-        )
+    model, given = load_chip(chip), board_profile(profile, seed, mismatch_cv)
+    lines = None if log is None else BoardLog(log)
+    with contextlib.ExitStack() as stack:
+        if lines is not None:
+            stack.callback(lines.close)
+        board = VirtualBoard(model, given, cast("Any", implementation), dt_us, cast("Any", pulses), lines)
         server = stack.enter_context(VirtualBoardServer(board, cast("Clock", clock), serial, faults))
         began = time.monotonic()
-        code = _run(command, os.environ | environment(library, server.path))
-        result = _summary(server, time.monotonic() - began) | {"exit_code": code}
+        mine = {"BCALL_VIRTUAL_PARENT": str(os.getpid())}  # the stand-in library ends the command with this process
+        code = _run(command, os.environ | environment(library, server.path) | mine)
+        wall_s = time.monotonic() - began
+        server.wait_for_end()
+        with server.at_rest():
+            result = _summary(server, wall_s) | {"exit_code": code}
+    result["log_problem"] = None if lines is None or lines.problem is None else str(lines.problem)
     if as_json:
         print(json.dumps(result))
     else:
         show_boards.run(result)
-    raise typer.Exit(code if code >= 0 else 128 - code)
-
-
-def _writer(log: Path | None, stack: ExitStack) -> Callable[[str], None] | None:
-    if log is None:
-        return None
-    try:
-        file = sys.stderr if log == Path("-") else stack.enter_context(log.open("w", buffering=1 << 16))
-    except OSError as problem:
-        raise FileProblem("cannot be written", where=str(log)[:200], used=problem.strerror) from None
-    return lambda line: cast("None", file.write(line + "\n"))
+    failed = result["problem"] is not None or result["log_problem"] is not None
+    raise typer.Exit(max(code if code >= 0 else 128 - code, int(failed)))
 
 
 def _run(command: list[str], environment: dict[str, str]) -> int:

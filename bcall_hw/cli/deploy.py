@@ -28,8 +28,8 @@ def deploy(
     isi_base: Annotated[int | None, typer.Option(help="Clock ticks per unit of time of a .csv stimulus.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the spikes of that run to this file (.h5).")] = None,
     debounce_us: Annotated[
-        int, typer.Option(help="Leave out a spike that follows one of its neuron by less (us); samna alone.")
-    ] = 0,
+        int | None, typer.Option(help="Leave out a spike that follows one of its neuron by less (us); samna alone.")
+    ] = None,
     max_spikes: Annotated[int | None, typer.Option(help="More spikes in the run are an error; samna alone.")] = None,
     words: Annotated[
         Path | None, typer.Option(help="Write the words that are sent, in human terms, to this file; - is standard error.")
@@ -61,7 +61,8 @@ def deploy(
     played = None if duration_s is None else played_stimulus(config, mapped, stimulus, rates, isi_base)
     if backend.startswith("samna:"):
         _check_real(backend, seed, mismatch_cv)
-    options = {name: value for name, value in (("debounce_us", debounce_us), ("max_spikes", max_spikes)) if value}
+    given = (("debounce_us", debounce_us), ("max_spikes", max_spikes))
+    options = {name: value for name, value in given if value is not None}
     with notes.status(f"opening {backend}") as status:
         opened = open_board(backend, config, board, "numba", DEFAULT_STEP_US, of_samna=options)
         try:

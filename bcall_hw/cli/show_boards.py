@@ -41,6 +41,8 @@ def run(result: Mapping[str, Any]) -> None:
         if number == signal.SIGSEGV and result["opened"]:
             crash = "samna crashes when a script ends with the device open: call close_device, also after an error (finally)."
             console.print(crash, highlight=False)
+    if result["log_problem"]:
+        console.print(result["log_problem"], highlight=False, markup=False, soft_wrap=True)
     if not result["opened"]:
         if not result["exit_code"]:
             python = os.environ.get("BCALL_SAMNA_PYTHON")

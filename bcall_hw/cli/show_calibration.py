@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +40,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "cam": {
             "dead": len(record.dead_cam) if record else 0, "stuck_bits": len(record.stuck_tag_bits) if record else 0,
         },
+        "jumps": [asdict(jump) for jump in outcome.jumps],
         "parameters": [
             {
                 "chip": m.chip, "core": m.core, "parameter": m.quantity, "unit": m.unit, "target": m.target,

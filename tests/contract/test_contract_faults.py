@@ -552,6 +552,15 @@ def test_duration_out_of_range(pair: Pair, seconds: Any) -> None:
     pair.agree()
 
 
+@pytest.mark.parametrize("seconds", [0.20005, 1e-6])
+def test_duration_of_no_whole_time_steps(pair: Pair, seconds: float) -> None:
+    """The rest of a step would pass with the next run; the emulator has none."""
+    for backend in (pair.board, pair.emulator):
+        with fails(InvalidValue, "duration", str(seconds), "multiple of 100 us"):
+            backend.run(stimulus(), seconds)
+    pair.agree()
+
+
 # What the virtual board cannot do is told ----------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ import json
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -153,3 +154,64 @@ def test_script_that_leaves_with_the_device_open_is_told_why_it_crashed(tmp_path
     assert done.returncode == 139
     assert "SIGSEGV" in done.stderr
     assert "close_device" in done.stderr
+
+
+SLEEPER = """
+import os, signal, sys, time
+sys.path.insert(0, {folder!r})
+import fi_curve, samna
+model, node = fi_curve.open_board()
+try:
+    fi_curve.silence_all(model, model.get_configuration())
+{then}
+finally:
+    samna.device_node.DeviceController.close_device(fi_curve.NAME)
+print("closed", flush=True)
+"""
+
+
+def sleeper(folder: Path, then: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+    """A script that opens the board and closes it again; its summary."""
+    script = folder / "sleeper.py"
+    script.write_text(SLEEPER.format(folder=str(SCRIPTS), then=textwrap.indent(textwrap.dedent(then), "    ")))
+    board = ["virtual-board", "run", "--clock", "sleep", "--json", "--", sys.executable, str(script)]
+    command = [sys.executable, "-m", "bcall_hw.cli", *board]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    return done, json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_pool_of_processes_does_not_touch_the_boards_time(tmp_path: Path) -> None:
+    then = """
+    import multiprocessing
+    began = time.monotonic()
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        pool.map(time.sleep, [0.1] * 4)
+    assert 0.1 < time.monotonic() - began < 10
+    time.sleep(0.25)
+    """
+    done, summary = sleeper(tmp_path, then)
+    assert done.returncode == 0, done.stderr
+    assert summary["board_s"] == 0.25
+    assert "closed" in done.stdout
+
+
+def test_ctrl_c_ends_a_sleep_of_a_samna_script_which_can_close_its_board(tmp_path: Path) -> None:
+    then = """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if os.fork() == 0:
+        time.sleep(0.5)
+        os.kill(os.getppid(), signal.SIGINT)
+        os._exit(0)
+    began = time.monotonic()
+    try:
+        time.sleep(10_000_000)
+    except KeyboardInterrupt:
+        print("interrupted after", time.monotonic() - began, flush=True)
+    time.sleep(0.25)
+    """
+    done, summary = sleeper(tmp_path, then)
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("interrupted")]
+    assert float(line.split()[-1]) < 2
+    assert summary["board_s"] > 0.25
+    assert "closed" in done.stdout

@@ -245,14 +245,14 @@ class SamnaBoard:
 
         Args:
             stimulus: list and Poisson sources.
-            duration_s: a multiple of 1 us.
+            duration_s: a multiple of 1 us; of its time step on a virtual board of its own, as on the emulator.
 
         Raises:
             StimulusProblem: what the board cannot play, or would play elsewhere.
             EventFlood, SpikesLost, TimestampsBroken, BoardLost, WorkerDied, WorkerHangs: see `errors`.
         """
         self._applied()
-        duration_us = microseconds(duration_s)
+        duration_us = microseconds(duration_s, self._virtual.board.dt_us if self._virtual else 1)
         self._check_stimulus(stimulus, duration_us)
         listed, poisson = len(stimulus.events) > 0, bool(np.any(stimulus.poisson_played_hz > 0))
         if listed:

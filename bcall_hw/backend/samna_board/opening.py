@@ -82,16 +82,18 @@ def check_options(ports: tuple[int, int] | None, debounce_us: int, quiet_s: floa
         raise InvalidValue("no such choice", where="samna on_loss", used=on_loss, limit="refuse or warn")
 
 
-def microseconds(duration_s: float) -> int:
+def microseconds(duration_s: float, step_us: int = 1) -> int:
     """The length of a run in whole microseconds.
+
+    Args:
+        step_us: the time step of a virtual board: what is left over of one would pass with the next run.
 
     Raises:
         InvalidValue: it has none.
     """
     fine = not isinstance(duration_s, bool) and isinstance(duration_s, Real) and np.isfinite(duration_s) and duration_s < 1e6
     us = round(duration_s * 1e6) if fine else 0
-    if us < 1 or abs(duration_s * 1e6 - us) > 1e-3:
-        raise InvalidValue(
-            "impossible duration (s)", where="samna run", used=str(duration_s)[:40], limit="a multiple of 1 us, below 1e6 s"
-        )
+    if us < 1 or us % step_us or abs(duration_s * 1e6 - us) > 1e-3:
+        limit = f"a multiple of {step_us} us, below 1e6 s"
+        raise InvalidValue("impossible duration (s)", where="samna run", used=str(duration_s)[:40], limit=limit)
     return us

@@ -19,7 +19,7 @@ from bcall_hw.backend.samna_board.virtual.generator import ListedEvents
 from bcall_hw.backend.samna_board.virtual.link import Message
 from bcall_hw.chip_config import BIAS_DTYPE, ChipConfig
 from bcall_hw.chip_model import ChipModel
-from bcall_hw.errors import BcallError
+from bcall_hw.errors import BcallError, StimulusTooLong
 from bcall_hw.recording import SPIKE_DTYPE
 from bcall_hw.stimulus import EVENT_DTYPE, Stimulus
 
@@ -212,25 +212,31 @@ class VirtualBoard:
         return np.concatenate(parts)
 
     def _stimuli(self, first: int, steps: int) -> Iterable[tuple[int, int, Stimulus]]:
-        """What the generators play from step `first` on, in parts that a stimulus can hold: (first step, steps, stimulus)."""
-        events = self._listed(first, first + steps)
-        if events.tick.size > self.chip.stimulus.max_events and steps > 1:
-            half = steps // 2
-            yield from self._stimuli(first, half)
-            yield from self._stimuli(first + half, steps - half)
-            return
-        yield first, steps, self._stimulus(events, first)
+        """What the generators play from step `first` on, in parts that a stimulus can hold: (first step, steps, stimulus).
 
-    def _listed(self, first: int, end: int) -> ListedEvents:
-        """The generator's events of steps first to end - 1 that reach an emulated chip, by their step instead of tick."""
-        generator, ticks = self.device.generator, round(self.chip.stimulus.clock_hz * self.dt_us * 1e-6)
+        Raises:
+            StimulusTooLong: a list that repeats so fast that a single step is too much.
+        """
         nothing: IntArray = np.zeros(0, dtype=np.int64)
-        if generator.started is None:
-            return ListedEvents(nothing, nothing, nothing, nothing)
-        since = self._generator_from
-        found = generator.started.between((first - since) * ticks, (end - since) * ticks, generator.period)
-        heard = np.isin(found.chip, self._chips) & (found.core_mask > 0)
-        return ListedEvents(found.tick[heard] // ticks + since, found.chip[heard], found.core_mask[heard], found.tag[heard])
+        listed = self.device.generator.started or ListedEvents(nothing, nothing, nothing, nothing)
+        yield from self._parts(listed.where(np.isin(listed.chip, self._chips) & (listed.core_mask > 0)), first, steps)
+
+    def _parts(self, listed: ListedEvents, first: int, steps: int) -> Iterable[tuple[int, int, Stimulus]]:
+        """See `_stimuli`; of the list those events that reach an emulated chip."""
+        period, since, most = self.device.generator.period, self._generator_from, self.chip.stimulus.max_events
+        ticks = round(self.chip.stimulus.clock_hz * self.dt_us * 1e-6)
+        stretch = (first - since) * ticks, (first + steps - since) * ticks
+        count = listed.count(*stretch, period)
+        if count > most and steps > 1:
+            half = steps // 2
+            yield from self._parts(listed, first, half)
+            yield from self._parts(listed, first + half, steps - half)
+            return
+        if count > most:
+            what, fix = "the list repeats so fast that one time step plays too many events", "Repeat a longer list."
+            raise StimulusTooLong(what, where="stimulus generator", used=f"{count} in {self.dt_us} us", limit=most, fix=fix)
+        found = listed.between(*stretch, period)
+        yield first, steps, self._stimulus(replace(found, tick=found.tick // ticks + since), first)
 
     def _stimulus(self, events: ListedEvents, first: int) -> Stimulus:
         """The events with whole steps as the unit of time: only the step matters."""

@@ -13,6 +13,7 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
+from bcall_hw.backend.samna_board.virtual.own_folder import OwnFolder
 from bcall_hw.errors import BackendUnavailable
 
 _SOURCE = Path(__file__).with_name("stand_in.c")
@@ -30,9 +31,9 @@ def find_compiler() -> list[str] | None:
 
 
 def cache_folder() -> Path:
-    """Where built libraries lie: XDG_CACHE_HOME, or ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "bcall-hw"
+    """Where built libraries lie: XDG_CACHE_HOME, or ~/.cache; a relative path is ignored, as that specification says."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".cache") / "bcall-hw"
 
 
 def stand_in_library() -> Path:
@@ -77,16 +78,16 @@ def _can_be_preloaded(folder: Path) -> bool:
 @lru_cache(maxsize=1)
 def _build_for_this_process(name: str) -> Path:
     try:
-        folder = tempfile.mkdtemp(prefix="bcall-")
+        folder = OwnFolder()
     except OSError as problem:
         what, fix = "no folder for the stand-in library can be written", "Set XDG_CACHE_HOME or TMPDIR."
         raise BackendUnavailable(what, where=str(cache_folder()), used=problem.strerror, fix=fix) from None
-    if not _can_be_preloaded(Path(folder)):
-        fix = "Set TMPDIR to another folder."
-        raise BackendUnavailable("a path with spaces or colons cannot be preloaded", where=folder, fix=fix)
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    _build(Path(folder) / name)
-    return Path(folder) / name
+    atexit.register(folder.remove)
+    if not _can_be_preloaded(folder.path):
+        where, fix = str(folder.path), "Set TMPDIR to another folder."
+        raise BackendUnavailable("a path with spaces or colons cannot be preloaded", where=where, fix=fix)
+    _build(folder.path / name)
+    return folder.path / name
 
 
 def _build(target: Path) -> None:

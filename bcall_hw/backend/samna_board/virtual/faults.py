@@ -11,6 +11,8 @@ import numpy.typing as npt
 from bcall_hw.errors import InvalidValue
 from bcall_hw.recording import SPIKE_DTYPE
 
+#: More than samna takes, and few enough for a second of them to fit into memory.
+_MOST_HZ = 1e7
 _HELP = "unplug@SECONDS, unplug@WORDSw, hang@SECONDS, hang@WORDSw, flood=HZ, drop, no-reset"
 
 
@@ -24,6 +26,9 @@ class Faults:
         flood_hz: spikes that a broken core sends beside all others.
         drop: spikes of every second packet are lost on their way, as libcaer loses them when nobody reads.
         no_reset: the time stamps do not follow their reset.
+
+    Raises:
+        InvalidValue: a time or number below 0, or more spikes than fit.
     """
 
     unplug: int | None = None
@@ -33,6 +38,15 @@ class Faults:
     flood_hz: float = 0.0
     drop: bool = False
     no_reset: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("unplug", "hang", "unplug_words", "hang_words"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                what = name.removesuffix("_words")
+                raise InvalidValue("cannot lie before the start", where=f"fault {what}", used=value, limit="0 or more")
+        if not 0 <= self.flood_hz <= _MOST_HZ:  # NaN is neither
+            raise InvalidValue("impossible rate (Hz)", where="fault flood", used=self.flood_hz, limit=f"0 to {_MOST_HZ:g}")
 
     @classmethod
     def parse(cls, texts: list[str]) -> Faults:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bcall_hw.arrays import IntArray
+from bcall_hw.arrays import BoolArray, IntArray
 from bcall_hw.backend.samna_board.virtual.link import WordArray
 from bcall_hw.chip_model import ChipModel
 
@@ -23,6 +23,18 @@ class ListedEvents:
     chip: IntArray
     core_mask: IntArray
     tag: IntArray
+
+    def where(self, heard: BoolArray) -> ListedEvents:
+        """Some of the events."""
+        return ListedEvents(self.tick[heard], self.chip[heard], self.core_mask[heard], self.tag[heard])
+
+    def count(self, first: int, end: int, period: int | None) -> int:
+        """How many events `between` gives, without making them: a short period makes more than any memory holds."""
+        return self._before(end, period) - self._before(first, period)
+
+    def _before(self, end: int, period: int | None) -> int:
+        rounds = 0 if period is None else max(0, -(-end // period) - 1)  # whole ones: no tick is beyond the period
+        return rounds * self.tick.size + int(np.searchsorted(self.tick, end - rounds * (period or 0)))
 
     def between(self, first: int, end: int, period: int | None) -> ListedEvents:
         """Events with first <= tick < end; with a period (ticks) the list is played again and again."""

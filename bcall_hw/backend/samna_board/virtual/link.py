@@ -37,6 +37,10 @@ SLEEP_IS_TIME = 1
 WRAPPED, DROPPED = 1, 2
 
 
+class Gone(Exception):
+    """The other side has gone; no other failure of the system is taken for that."""
+
+
 class Message(NamedTuple):
     """One message: what it asks for, two numbers, and words."""
 
@@ -68,13 +72,28 @@ def receive(connection: socket.socket) -> Message | None:
 
 
 def answer(connection: socket.socket, a: int = 0, b: int = 0, text: bytes = b"") -> None:
-    """Answer a message that waits: two numbers and up to 63 bytes."""
-    connection.sendall(_head(0, a, b, len(text)) + text)
+    """Answer a message that waits: two numbers and up to 63 bytes.
+
+    Raises:
+        Gone: there is nobody to answer.
+    """
+    _send(connection, _head(0, a, b, len(text)) + text)
 
 
 def send_events(connection: socket.socket, events: Events, flags: int = 0) -> None:
-    """A packet of spikes (`EVENT_DTYPE`)."""
-    connection.sendall(_head(What.DATA, 0, flags, len(events)) + events.tobytes())
+    """A packet of spikes (`EVENT_DTYPE`).
+
+    Raises:
+        Gone: nobody takes it.
+    """
+    _send(connection, _head(What.DATA, 0, flags, len(events)) + events.tobytes())
+
+
+def _send(connection: socket.socket, raw: bytes) -> None:
+    try:
+        connection.sendall(raw)
+    except OSError as problem:
+        raise Gone from problem
 
 
 def _head(what: int, a: int, b: int, count: int) -> bytes:

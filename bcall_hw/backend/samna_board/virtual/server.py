@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import tempfile
 import threading
 import time
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from bcall_hw.backend.samna_board.virtual import link
 from bcall_hw.backend.samna_board.virtual.board import VirtualBoard
 from bcall_hw.backend.samna_board.virtual.faults import Faults
 from bcall_hw.backend.samna_board.virtual.link import EVENT_DTYPE, Message, What
+from bcall_hw.backend.samna_board.virtual.own_folder import OwnFolder
 from bcall_hw.backend.samna_board.worker.frames import VIRTUAL_VARIABLE
 from bcall_hw.errors import BackendProblem, BackendUnavailable, BcallError, InvalidValue
 
@@ -31,6 +33,7 @@ _TICK_S = 0.005
 _CHUNK_US = 20_000
 _WRITING_US = 100_000
 _TOO_FAR_BEHIND_US = 500_000
+_SILENT_S, _WAIT_S = 3.0, 30.0
 
 
 class VirtualBoardServer:
@@ -70,14 +73,15 @@ class VirtualBoardServer:
         self._connections: set[socket.socket] = set()
         self._closed, self._opened_at, self._last_stamp, self._packets = threading.Event(), 0.0, 0, 0
         try:
-            self._folder = tempfile.TemporaryDirectory(prefix="bcall-", ignore_cleanup_errors=True)
+            self._folder = OwnFolder()
         except OSError as problem:
             what, fix = "no folder for the virtual board's socket can be written", "Set TMPDIR."
             raise BackendUnavailable(what, where="virtual board", used=problem.strerror, fix=fix) from None
-        self.path = str(Path(self._folder.name) / "board")
+        self._end = weakref.finalize(self, self._folder.remove)  # also where nobody closes this
+        self.path = str(self._folder.path / "board")
         if len(self.path) > _LONGEST_PATH:
             where, fix = self.path[:200], "Set TMPDIR to a folder with a shorter name."
-            self._folder.cleanup()
+            self._end()
             raise BackendUnavailable(
                 "the path of the virtual board's socket is too long", where=where, limit=_LONGEST_PATH, fix=fix
             )
@@ -105,7 +109,7 @@ class VirtualBoardServer:
         with contextlib.suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
-        self._folder.cleanup()
+        self._end()
 
     def _unplug(self) -> None:
         for connection in list(self._connections):
@@ -127,20 +131,16 @@ class VirtualBoardServer:
         """Answer one connection until it ends."""
         try:
             while (message := self._next(connection)) is not None:
-                if message.what == What.DATA:
+                if message.what == What.DATA:  # the other side only listens from then on
                     with self._data_lock:
-                        self._data, self.spikes_sent = connection, 0
                         link.answer(connection)
-                    self._closed.wait()  # the other side only listens
+                        self._data, self.spikes_sent = connection, 0
+                elif not self._is_there() or not self._answer(connection, message):
                     return
-                if not self._is_there() or not self._answer(connection, message):
-                    return
-        except OSError:
+        except link.Gone:
             return
-        except BcallError as problem:
-            self._stop(problem)
         except Exception as problem:
-            self._stop(BackendProblem("failed", where="virtual board", used=repr(problem)[:200], fix="Please report this."))
+            self._stop(problem)
         finally:
             self._forget(connection)
 
@@ -153,15 +153,43 @@ class VirtualBoardServer:
             return None
 
     def _forget(self, connection: socket.socket) -> None:
-        self._connections.discard(connection)
+        with self._data_lock:
+            if self._data is connection:
+                self._data = None
         if self._owner is connection:
             self._owner = None
         connection.close()
+        self._connections.discard(connection)
 
-    def _stop(self, problem: BcallError) -> None:
+    def _stop(self, problem: Exception) -> None:
+        if not isinstance(problem, BcallError):
+            problem = BackendProblem("failed", where="virtual board", used=repr(problem)[:200], fix="Please report this.")
         self.problem = problem
         self.board.device.say(f"the virtual board stops: {problem}")
         self._unplug()
+
+    def wait_for_end(self) -> bool:
+        """Wait until all that was sent is read and those who sent it have gone; not long where no words come.
+
+        Returns:
+            False where somebody still holds a connection.
+        """
+        seen, began = -1, time.monotonic()
+        until = began
+        while self._connections:
+            words, now = self.board.device.words_received, time.monotonic()
+            if words != seen:
+                seen, until = words, min(now + _SILENT_S, began + _WAIT_S)
+            if now > until or self.faults.due("hang", self.board.time_us, words):
+                return False
+            time.sleep(_TICK_S)
+        return True
+
+    @contextlib.contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Nothing changes on the board meanwhile."""
+        with self._lock:
+            yield
 
     def _is_there(self) -> bool:
         """False once the board is pulled out; does not come back while it hangs."""
@@ -227,10 +255,8 @@ class VirtualBoardServer:
                 while behind > 0 and not self._closed.is_set():
                     self._advance(min(behind, _CHUNK_US))
                     behind -= _CHUNK_US
-            except BcallError as problem:
+            except Exception as problem:  # nobody else would hear of it
                 self._stop(problem)
-            except OSError:
-                continue
 
     def _advance(self, us: int) -> None:
         with self._lock:
@@ -257,7 +283,11 @@ class VirtualBoardServer:
                 if stamps[first] // limit > self._last_stamp // limit:
                     flags |= link.WRAPPED
                 self._last_stamp = int(stamps[min(first + _EVENTS_AT_ONCE, len(stamps)) - 1])
-                link.send_events(self._data, part, flags)
+                try:
+                    link.send_events(self._data, part, flags)
+                except link.Gone:
+                    self._data = None
+                    return
                 self.spikes_sent += len(part)
                 self.spikes_in_all += len(part)
 

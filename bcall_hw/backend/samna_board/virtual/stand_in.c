@@ -13,11 +13,13 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -37,6 +39,10 @@ enum { WRAPPED = 1, DROPPED = 2 };
 #define SPIKE_SLOT 1
 #define SPECIAL_EVENT 0
 #define SECONDS_TO_READ 30
+/* A sleep is asked for in parts, so that a signal ends it soon; the board's time is the same. */
+#define PART_US 100000
+/* How far the end of a sleep may seem to move (us) when CPython goes on with it after a signal. */
+#define SAME_END_US 10000
 /* Module and parameter of a word for the selected chip, see `device.chip_word` of the chip model. */
 #define CHIP_MODULE 5
 #define CHIP_CONTENT 2
@@ -144,10 +150,10 @@ static int connected(void) {
 	return fd;
 }
 
-/* Send a message; with an answer, wait for its head and up to 64 bytes of text. */
+/* Send a message; with an answer, wait for its head and up to 64 bytes of text. Connections begin with finding or opening a board. */
 static bool message(struct head head, const uint32_t *words, struct head *answer, char *text) {
 	pthread_mutex_lock(&request_lock);
-	if (request_socket < 0 && !gone) request_socket = connected();
+	if (request_socket < 0 && !gone && (head.what == DISCOVER || head.what == OPEN)) request_socket = connected();
 	bool fine = request_socket >= 0 && put(request_socket, &head, sizeof head) &&
 		(head.count == 0 || put(request_socket, words, (size_t) head.count * 4));
 	if (fine && answer != NULL) {
@@ -354,6 +360,7 @@ bool caerDeviceDataStart(void *handle, notify_t increase, notify_t decrease, voi
 	(void) handle, (void) decrease, (void) closed, (void) closed_user;
 	notify = increase, notify_user = user;
 	if (reading) return true;
+	if (!opened) return false;
 	taken = settled = 0;
 	data_socket = connected();
 	/* The answer comes when the server sends here: no spike is sent before. */
@@ -428,6 +435,79 @@ static void wait_until_settled(void) {
 	}
 }
 
+static uint64_t now_us(void) {
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t) now.tv_sec * 1000000u + (uint64_t) now.tv_nsec / 1000u;
+}
+
+/*
+ * Signals that the script handles are noted while it sleeps, on their way to its handlers. No call tells of them all: they
+ * come between calls too, and in other threads.
+ */
+static volatile sig_atomic_t signalled;
+static struct sigaction handlers[NSIG];
+
+static void note(int number, siginfo_t *info, void *context) {
+	const struct sigaction *handler = &handlers[number];
+	signalled = 1;
+	if (handler->sa_flags & SA_SIGINFO) handler->sa_sigaction(number, info, context);
+	else handler->sa_handler(number);
+}
+
+static bool is_noted(int number) {
+	struct sigaction now;
+	return sigaction(number, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) && now.sa_sigaction == note;
+}
+
+static void note_signals(void) {
+	signalled = 0;
+	for (int number = 1; number < NSIG; number++) {
+		struct sigaction noting;
+		if (sigaction(number, NULL, &noting) != 0 || (noting.sa_flags & SA_RESETHAND)) continue;
+		if (!(noting.sa_flags & SA_SIGINFO) && (noting.sa_handler == SIG_DFL || noting.sa_handler == SIG_IGN)) continue;
+		handlers[number] = noting;
+		noting.sa_flags |= SA_SIGINFO;
+		noting.sa_sigaction = note;
+		sigaction(number, &noting, NULL);
+	}
+}
+
+static void leave_signals(void) {
+	for (int number = 1; number < NSIG; number++)
+		if (is_noted(number)) sigaction(number, &handlers[number], NULL);
+}
+
+/*
+ * Let the board's time pass. Where a signal came the caller hears of it (EINTR), with board time left over. CPython then goes
+ * on until the same moment on its own clock, which has nothing to do with the board's: what is left over passes then.
+ * `*us` is what the board, being gone, could not sleep.
+ */
+static int sleep_on_board(uint64_t *us) {
+	static uint64_t asked_us, left_us, end_us;
+	uint64_t end = now_us() + *us;
+	bool goes_on = left_us > 0 && *us < asked_us && end + SAME_END_US > end_us && end < end_us + SAME_END_US;
+	uint32_t sent_so_far;
+	asked_us = *us, end_us = end;
+	if (goes_on) *us = left_us;
+	left_us = 0;
+	do {
+		uint32_t part = *us < PART_US ? (uint32_t) *us : PART_US;
+		struct head answer;
+		if (!message((struct head){ .what = SLEEP, .a = part }, NULL, &answer, NULL)) return 1;
+		*us -= part, sent_so_far = answer.b;
+		if (signalled && *us > 0) {
+			left_us = *us;
+			errno = EINTR;
+			return -1;
+		}
+	} while (*us > 0);
+	wait_until_taken(sent_so_far);
+	if (sent_so_far != settled) wait_until_settled();
+	settled = sent_so_far;
+	return 0;
+}
+
 /* A sleep of the script (time.sleep of CPython up to 3.10 is a select without descriptors) may be the board's time. */
 int select(int count, fd_set *reads, fd_set *writes, fd_set *errors, struct timeval *timeout) {
 	static int (*real)(int, fd_set *, fd_set *, fd_set *, struct timeval *);
@@ -435,14 +515,40 @@ int select(int count, fd_set *reads, fd_set *writes, fd_set *errors, struct time
 	bool is_sleep = count == 0 && timeout != NULL;
 	if (is_sleep && opened && sleep_is_time && syscall(SYS_gettid) == getpid()) {
 		uint64_t us = (uint64_t) timeout->tv_sec * 1000000u + (uint64_t) timeout->tv_usec;
-		struct head answer;
-		if (message((struct head){ .what = SLEEP, .a = (uint32_t) us, .b = (uint32_t) (us >> 32) }, NULL, &answer, NULL)) {
-			wait_until_taken(answer.b);
-			if (answer.b != settled) wait_until_settled();
-			settled = answer.b;
-			timeout->tv_sec = timeout->tv_usec = 0;
-			return 0;
-		}
+		note_signals();
+		int slept = sleep_on_board(&us);
+		int why = errno;
+		leave_signals();
+		errno = why;
+		timeout->tv_sec = (time_t) (us / 1000000u), timeout->tv_usec = (suseconds_t) (us % 1000000u);
+		if (slept <= 0) return slept;
 	}
 	return real(count, reads, writes, errors, timeout);
+}
+
+/* Processes ---------------------------------------------------------------------------------------------------------- */
+
+/*
+ * What a forked process inherits is its parent's: the connections, a board that is open, a clock. It has none of the
+ * threads, locks may be held by one of them, and its words and sleeps would get between those of the parent.
+ */
+static void in_child(void) {
+	if (request_socket >= 0) close(request_socket);
+	if (reading) close(data_socket);
+	request_socket = data_socket = -1;
+	opened = reading = gone = false;
+	first = NULL, last = &first;
+	pthread_mutex_init(&request_lock, NULL);
+	pthread_mutex_init(&queue_lock, NULL);
+	pthread_cond_init(&queue_changed, NULL);
+}
+
+/* BCALL_VIRTUAL_PARENT is the process that waits for this one, and without which nobody would end it. */
+__attribute__((constructor)) static void started(void) {
+	const char *given = getenv("BCALL_VIRTUAL_PARENT");
+	pid_t parent = given != NULL ? (pid_t) atol(given) : 0;
+	pthread_atfork(NULL, NULL, in_child);
+	if (parent <= 1 || getppid() != parent) return; /* a child of that process's child goes its own way */
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getppid() != parent) raise(SIGTERM);
 }
