@@ -22,6 +22,7 @@ from typing import Any
 
 from bcall_hw.calibrate.ensemble import BoardOptions, Timed, calibrated_board, ensemble, open_executor
 from bcall_hw.errors import BcallError
+from benchmarks.calibration_truth import DECADE_NAMES, Truth, judged
 
 #: Date of all records, so that those of one seed are the same bytes whenever and wherever they are made.
 DATE = "2026-01-01T00:00:00Z"
@@ -44,7 +45,6 @@ def judge_all(found: list[tuple[dict[str, Any], float, float]], options: BoardOp
     """Every board against its profile."""
     from bcall_hw.backend.emulator.hidden import hidden_board
     from bcall_hw.chip_model import load_chip
-    from benchmarks.calibration_truth import Truth, judged
 
     chip = load_chip(options.chip)
     return [
@@ -128,7 +128,9 @@ def table(found: dict[str, Any]) -> str:
     for title, key in (("parameter", "by_parameter"), ("bias current", "by_decade")):
         heads = ("cores", "within 3 %", "said ok", "worst error", "interval holds")
         lines.append(f"{title:22}" + "".join(f"{head:>16}" for head in heads))
-        for name, row in found[key].items():
+        order = sorted(found[key], key=lambda name: DECADE_NAMES.index(name) if name in DECADE_NAMES else -1)
+        for name in order:
+            row = found[key][name]
             values = (row["share"], row["said_ok"], row["worst_error"], row["interval_coverage"])
             lines.append(f"{name:22}{row['n']:>16}" + "".join(f"{percent(value):>16}" for value in values))
         lines.append("")

@@ -32,10 +32,7 @@ def random_targets(seed: int, chip: ChipModel | None = None) -> Targets:
 
     pulse_s = drawn(*PULSE_S)
 
-    def dpi(
-        name: str, tau_range: tuple[float, float], weights: tuple[float, float], full: tuple[float, float]
-    ) -> SynapseParameters:
-        rule = mapping.adaptation if name == "adaptation" else mapping.synapses[name]
+    def dpi(rule: DpiMapping, tau_range: Range, weights: Range, full: Range) -> SynapseParameters:
         tau_s = drawn(*tau_range)
         tau_a = circuits.thermal_charge_c(chip, float(getattr(chip.capacitances_f, rule.circuit))) / tau_s
         jump = -math.expm1(-pulse_s / tau_s)
@@ -47,10 +44,10 @@ def random_targets(seed: int, chip: ChipModel | None = None) -> Targets:
         return SynapseParameters(tau_s=tau_s, weight_a=float(f"{scale * jump:.4g}"))
 
     synapses = {}
-    for kind in chip.synapse_types:
-        exciting = kind.effect in ("excitatory", "gated")
+    for name, rule in mapping.synapses.items():
+        exciting = chip.synapse_type(name).effect in ("excitatory", "gated")
         ranges = (EXCITING_A, EXCITING_FULL_A) if exciting else (INHIBITING_A, INHIBITING_FULL_A)
-        synapses[kind.name] = dpi(mapping.synapses[kind.name], SYNAPSE_TAU_S, *ranges)
+        synapses[name] = dpi(rule, SYNAPSE_TAU_S, *ranges)
     neuron = NeuronParameters(
         tau_s=drawn(*TAU_S), refractory_s=drawn(*REFRACTORY_S), gain_a=1e-9, pulse_width_s=pulse_s, dc_a=drawn(*DC_A),
         synapses=synapses, adaptation=dpi(mapping.adaptation, ADAPTATION_TAU_S, ADAPTATION_A, INHIBITING_FULL_A),
