@@ -167,7 +167,7 @@ def test_half_of_the_cam_dead_does_not_change_the_weights() -> None:
 
 def test_a_core_that_fires_without_end_is_silenced() -> None:
     """Its refractory bias is stuck at the shortest period, its constant current at a large one."""
-    board = FaultyBoard(CHIP, plain(), stuck={"refractory": code(4e-9), "dc": code(5e-9)})
+    board = FaultyBoard(CHIP, plain(), stuck={"refractory": code(6e-10), "dc": code(5e-9)})
     found = run(board)
     assert set(reasons(found).values()) <= {FailureReason.OVERLOAD, FailureReason.NO_SPIKES, FailureReason.TOO_FEW_NEURONS}
     assert found.board_s < 10
