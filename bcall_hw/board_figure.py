@@ -119,10 +119,11 @@ def draw_cores(
     for chip_id in range(g.chips):
         for core in range(g.cores):
             x, y = _corner(chip, chip_id, core)
-            ground = (grounds or {}).get((chip_id, core), _UNUSED)
             picture = np.full((side * side, 3), 1.0)
+            picture[: g.neurons] = _rgb((grounds or {}).get((chip_id, core), _UNUSED))
             for neuron in range(g.neurons):
-                picture[neuron] = _rgb(seats.get((chip_id, core, neuron), ground))
+                if (chip_id, core, neuron) in seats:
+                    picture[neuron] = _rgb(seats[chip_id, core, neuron])
             shown = picture.reshape(side, side, 3)
             axes.imshow(shown, extent=(x, x + _CORE, y, y + _CORE), interpolation="nearest", aspect="equal", zorder=2)
             axes.text(x + 0.02, y + _CORE + 0.02, f"core {core}", fontsize=7, color=_LINK)

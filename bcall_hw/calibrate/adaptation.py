@@ -19,6 +19,7 @@ from bcall_hw.calibrate.membrane import spike_potential
 from bcall_hw.calibrate.model_neuron import ModelNeurons
 from bcall_hw.calibrate.soma import SHORT_S
 from bcall_hw.calibrate.spike_trains import SpikeTrains
+from bcall_hw.calibrate.synapse import WEIGHT_ERROR
 from bcall_hw.chip_model import BiasCode
 
 #: Rise (s) of the median neuron; time constant of the holding synapse (s), and volleys apart in it.
@@ -67,7 +68,7 @@ def measure(
     small = 0.02 * net
     with np.errstate(invalid="ignore", divide="ignore"):
         per_ampere = ((speed - 1.0 / bench.rise_s(clock=False, more_a=-small)) / small).ravel()
-        weight = Estimate(size.value / per_ampere, np.hypot(size.error, _NEURON_ERROR))
+        weight = Estimate(size.value / per_ampere, np.hypot(size.error, _NEURON_ERROR), WEIGHT_ERROR)
     shape = (cores, neurons)
     first = Estimate(tau.value, _UNDERSTATED * tau.error).reshaped(shape), weight.reshaped(shape)
     found, which = first, np.arange(0, cores * neurons, max(1, cores * neurons // _TRIED))

@@ -25,6 +25,8 @@ _FIRST_LOOK = 1.5
 _STUCK = 0.35
 #: Pulses that last keep this distance, in widths.
 _APART = 2.2
+#: The same before the width is known: capacitances may be off by a factor of two, and neurons differ.
+_APART_AT_FIRST = 4.0
 #: What a volley may be off from what shows well before it is measured again.
 _TOO_WEAK, _TOO_STRONG = 0.4, 2.2
 _HOLD_TAU_S = 0.003
@@ -86,7 +88,8 @@ class DpiBench:
         return self.seed + self.turn
 
     def _apart_s(self, pulse_s: float) -> float:
-        return _APART * pulse_s if self.lasting else 0.0
+        known = "pulse_width_s" in self.findings.first
+        return (_APART if known else _APART_AT_FIRST) * pulse_s if self.lasting else 0.0
 
     # Pulse width -----------------------------------------------------------------------------------------------------
 

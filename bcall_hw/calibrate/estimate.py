@@ -13,8 +13,8 @@ from bcall_hw.arrays import BoolArray, FloatArray
 Predict = Callable[[FloatArray], FloatArray]
 #: Two-sided 95 % of a normal distribution, in standard deviations.
 Z95 = 1.959964
-#: Error that no estimate falls below (relative): what the equations leave out, seen on boards whose truth was known.
-MODEL_ERROR = 0.004
+#: Error of a core's median that no estimate falls below (relative), seen on boards whose truth was known.
+MODEL_ERROR = 0.005
 #: Neurons with a relative error above this are not measured; fewer measured ones than this share do not make a core.
 LARGEST_ERROR, SMALLEST_SHARE = 0.25, 0.5
 _DRAWS = 200
@@ -27,10 +27,12 @@ class Estimate:
     Attributes:
         value: shape (cores, neurons); NaN where it was not measured.
         error: relative standard error, same shape.
+        common: relative error that the neurons of a core share: what the equations leave out.
     """
 
     value: FloatArray
     error: FloatArray
+    common: float = MODEL_ERROR
 
     @property
     def measured(self) -> BoolArray:
@@ -67,7 +69,7 @@ class Estimate:
             kept = self.measured[core]
             logs, error = np.log(self.value[core, kept]), self.error[core, kept]
             noise = draws.reshape(_DRAWS, -1)[:, kept] * error
-            found[core] = np.hypot(np.median(logs + noise, axis=1).std(), MODEL_ERROR)
+            found[core] = np.hypot(np.median(logs + noise, axis=1).std(), self.common)
         return found
 
     def combined(self, other: Estimate) -> Estimate:
@@ -76,15 +78,16 @@ class Estimate:
             a, b = (np.where(e.measured, e.error**-2.0, 0.0) for e in (self, other))
             total = a + b
             logs = (_times_log(a, self.value) + _times_log(b, other.value)) / total
-            return Estimate(np.where(total > 0, np.exp(logs), np.nan), np.where(total > 0, total**-0.5, np.nan))
+            common = max(self.common, other.common)
+            return Estimate(np.where(total > 0, np.exp(logs), np.nan), np.where(total > 0, total**-0.5, np.nan), common)
 
     def reshaped(self, shape: tuple[int, int]) -> Estimate:
         """The same neurons in another shape."""
-        return Estimate(self.value.reshape(shape), self.error.reshape(shape))
+        return Estimate(self.value.reshape(shape), self.error.reshape(shape), self.common)
 
     def scaled(self, factor: FloatArray) -> Estimate:
         """Every value times a factor that is known."""
-        return Estimate(self.value * factor, self.error)
+        return Estimate(self.value * factor, self.error, self.common)
 
 
 def _median(values: FloatArray, errors: FloatArray) -> float:
@@ -134,9 +137,12 @@ def inverted(predict: Predict, wanted: FloatArray, low: float, high: float, risi
                 continue
             slope = (predict(np.exp(found + 0.002)) - value) / 0.002
             newton = found + (wanted - value) / np.where(slope == 0, np.nan, slope)
-        inside = (newton > below) & (newton < above)
+        inside = (newton >= below) & (newton <= above)
         found = np.where(inside, newton, middle)
-    outside = (found - np.log(low) < 1e-6) | (np.log(high) - found < 1e-6) | ~np.isfinite(wanted)
+    ends = predict(np.full(wanted.shape, low)), predict(np.full(wanted.shape, high))
+    lowest, highest = ends if rising else ends[::-1]
+    with np.errstate(invalid="ignore"):
+        outside = ~((wanted >= lowest) & (wanted <= highest))
     with np.errstate(invalid="ignore", divide="ignore"):
         slope = 0.02 / (predict(np.exp(found + 0.01)) - predict(np.exp(found - 0.01)))
     return np.where(outside, np.nan, np.exp(found)), np.where(outside, np.nan, slope)

@@ -10,6 +10,7 @@ import numpy as np
 from bcall_hw.arrays import BoolArray, FloatArray
 from bcall_hw.calibrate.bench import Bench
 from bcall_hw.calibrate.estimate import Z95, Estimate
+from bcall_hw.calibrate.pulse import jump_at
 from bcall_hw.calibrate.rig import Core
 from bcall_hw.calibrate.scales import Scales
 from bcall_hw.calibrate.scan import ScanResult
@@ -20,6 +21,23 @@ from bcall_hw.failure_reasons import FailureReason
 from bcall_hw.mapping import Mapping
 
 _NONE = FailureReason.NONE
+
+
+@dataclass(frozen=True)
+class Jump:
+    """What one event does to a trace on a DPI of one core.
+
+    Attributes:
+        target, achieved: jump a of the median neuron; `interval` its 95 %; `spread` the CV over neurons.
+    """
+
+    chip: int
+    core: int
+    synapse: str
+    target: float
+    achieved: float
+    interval: tuple[float, float]
+    spread: float | None
 
 
 @dataclass
@@ -113,6 +131,22 @@ class Findings:
                     )
                 )  # fmt: skip
         return tuple(found)
+
+    def jumps(self, targets: Targets) -> list[Jump]:
+        """The BCaLL jump a = 1 - exp(-T / tau) of each synapse type, from the held-out pulse width and time constant."""
+        width, found = self.held.get("pulse_width_s"), []
+        for kind, wanted in sorted(targets.neuron.synapses.items()):
+            tau = self.held.get(f"{kind}.tau_s")
+            if width is None or tau is None:
+                continue
+            target = 1.0 - float(np.exp(-targets.neuron.pulse_width_s / wanted.tau_s))
+            a = jump_at(width, tau)
+            median, error = a.median, a.median_error
+            for index, core in enumerate(self.cores):
+                if np.isfinite(median[index]) and self.lost[index] is _NONE:
+                    value, margin = float(median[index]), float(np.exp(Z95 * error[index]))
+                    found.append(Jump(*core, kind, target, value, (value / margin, value * margin), _number(a.spread[index])))
+        return found
 
     def _reason(self, quantity: str, index: int, target: float, tolerance: float, median: float, error: float) -> FailureReason:
         if self.lost[index] is not _NONE:

@@ -9,7 +9,7 @@ import numpy as np
 
 from bcall_hw import report
 from bcall_hw.calibrate import page_figures
-from bcall_hw.calibrate.findings import TRIM_COPIES
+from bcall_hw.calibrate.findings import TRIM_COPIES, Jump
 from bcall_hw.calibrate.reasons import EXCLUDED
 from bcall_hw.calibrate.run import Outcome
 from bcall_hw.calibrate.summary import (
@@ -40,10 +40,11 @@ def write_page(path: Path, outcome: Outcome, chip: ChipModel) -> None:
     record, summaries = outcome.record, by_quantity(outcome.measured)
     page = report.Page(f"Calibration of {chip.title}", _lead(outcome, chip, summaries))
     page.text(
-        "Everything comes from spikes: no current and no voltage was measured. Calibrated means that the core's median, "
-        "measured once more on the final codes with stimuli held out until then, lies within the tolerance of its target. "
-        "That second measurement uses the same estimators as the first, so intervals and residuals tell how spikes scatter, "
-        "not what an estimator gets wrong every time."
+        "Everything comes from spikes: no current and no voltage was measured, and amperes are those of the chip model's "
+        "constants. Calibrated means that the core's median, measured once more on the final codes with other stimuli, lies "
+        "within the tolerance of its target; a core that missed narrowly was corrected and measured again. The same estimators "
+        "are used each time: intervals hold the scatter of spikes and an error of the equations as seen on virtual boards, not "
+        "what real transistors do beyond these equations."
     )
     page.heading("Quantities")
     _quantities(page, summaries)
@@ -57,6 +58,8 @@ def write_page(path: Path, outcome: Outcome, chip: ChipModel) -> None:
         _residuals(page, summaries)
     if record is not None:
         _neurons(page, record, chip, summaries)
+    if outcome.jumps:
+        _jumps(page, outcome.jumps)
     figure = page_figures.curves(outcome.curves)
     if figure is not None:
         page.heading("F-I curves")
@@ -152,6 +155,28 @@ def _neurons(page: report.Page, record: Calibration, chip: ChipModel, summaries:
             page.figure(figure, f"{s.quantity}, before and after, target {s.target}.", tight=False)
     if without:
         page.text(f"The record holds no values of single neurons for {', '.join(without)}.")
+
+
+def _jumps(page: report.Page, jumps: Sequence[Jump]) -> None:
+    """What one event does to a BCaLL trace: over cores, and core by core."""
+    page.heading("BCaLL traces: jump of one event")
+    page.text("The jump a = 1 - exp(-T / tau), from the pulse width T and the time constant tau of the held-out measurement.")
+    types, rows = list(dict.fromkeys(j.synapse for j in jumps)), list[list[object]]()
+    for kind in types:
+        mine = [j for j in jumps if j.synapse == kind]
+        width, at = max((max(abs(end / j.achieved - 1.0) for end in j.interval), (j.chip, j.core)) for j in mine)
+        spreads = [j.spread for j in mine if j.spread is not None]
+        rows.append(
+            [
+                kind, mine[0].target, float(np.median([j.achieved for j in mine])), f"\u00b1{width:.1%} ({core_names([at])})",
+                cv(float(np.median(spreads)) if spreads else None),
+            ]
+        )  # fmt: skip
+    page.table(["synapse type", "target a", "median over cores", "largest 95 % interval", "spread (CV)"], rows)
+    at_core = {(j.chip, j.core, j.synapse): f"{j.achieved:.4g} ({percent(j.achieved / j.target - 1.0)})" for j in jumps}
+    cores = sorted({place[:2] for place in at_core})
+    told = [[f"{chip}/{core}", *(at_core.get((chip, core, kind), "") for kind in types)] for chip, core in cores]
+    page.table(["core, median a", *types], told, wide=True)
 
 
 def _left_out(page: report.Page, record: Calibration, chip: ChipModel) -> None:

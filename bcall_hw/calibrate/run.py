@@ -20,7 +20,7 @@ from bcall_hw.calibrate import soma
 from bcall_hw.calibrate.bench import Bench
 from bcall_hw.calibrate.circuits_on_bench import DpiBench
 from bcall_hw.calibrate.estimate import Estimate
-from bcall_hw.calibrate.findings import Findings
+from bcall_hw.calibrate.findings import Findings, Jump
 from bcall_hw.calibrate.journal import Journal
 from bcall_hw.calibrate.result import outcome_record
 from bcall_hw.calibrate.rig import Core, Report, Rig
@@ -53,12 +53,14 @@ class Outcome:
         measured: every core and quantity with its residual or reason.
         curves: (dc_a as codes say, lower quartile, median, upper quartile of the neurons' rates in Hz) of each core.
         board_s: board time used.
+        jumps: the BCaLL jump of each synapse type.
     """
 
     record: Calibration | None
     measured: tuple[Measured, ...]
     curves: dict[Core, list[tuple[float, float, float, float]]]
     board_s: float
+    jumps: tuple[Jump, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -112,7 +114,7 @@ def calibrate(
         restored(backend, run.rig, before)
     return Outcome(
         outcome_record(run.findings, backend, targets, seed, keep, expires_days, now),
-        run.findings.measured(targets), run.findings.curves, run.rig.spent_s,
+        run.findings.measured(targets), run.findings.curves, run.rig.spent_s, tuple(run.findings.jumps(targets)),
     )  # fmt: skip
 
 

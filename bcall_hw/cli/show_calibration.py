@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -33,6 +34,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
             "dead": len(record.dead_cam) if record else 0, "stuck_bits": len(record.stuck_tag_bits) if record else 0,
         },
         "second_leak": sum(len(leak.neurons) for leak in record.second_leak) if record else 0,
+        "jumps": [asdict(jump) for jump in outcome.jumps],
         "parameters": [_parameter(m) for m in outcome.measured],
     }  # fmt: skip
 
@@ -50,14 +52,15 @@ def _parameter(m: Measured) -> dict[str, Any]:
 def show_outcome(outcome: Outcome) -> None:
     """One row for each quantity, a sentence for each reason of failure, and what is left out."""
     title = f"calibration: {sum(m.ok for m in outcome.measured)} of {len(outcome.measured)} (core, parameter) ok"
-    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    # As wide as a terminal of 80 letters: heads and reasons may take more lines, names and numbers do not.
+    table = Table(title=title, box=SIMPLE_HEAD, padding=0, show_edge=False)
+    # Fits 80 letters: heads and reasons may take more lines, names and numbers do not. Wider than the terminal, rich would
+    # cut letters off without a sign.
     table.add_column("parameter", min_width=19, overflow="fold")
     for head in ("target", "median\nover\ncores", "worst\nerror", "spread\nbefore\n-> after", "cores\nok"):
         table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("reasons", min_width=16, overflow="fold")
+    table.add_column("reasons", overflow="fold")
     for s in by_quantity(outcome.measured):
-        reasons = ", ".join(f"{reason.value} {count}" for reason, count in s.failed.most_common())
+        reasons = "\n".join(f"{reason.value} {count}" for reason, count in s.failed.most_common())
         table.add_row(
             escape(s.quantity), s.target, with_unit(s.median, s.unit), percent(s.worst.residual if s.worst else None),
             "-" if s.before is None else f"{cv(s.before, 2)} -> {cv(s.after, 2)}", f"{s.good}/{len(s.cores)}",

@@ -15,6 +15,7 @@ import numpy as np
 from bcall_hw import files, random_bits
 from bcall_hw.arrays import BoolArray, IntArray
 from bcall_hw.backend import Backend
+from bcall_hw.calibration import Calibration
 from bcall_hw.chip_model import ChipModel
 from bcall_hw.defects import Defects
 from bcall_hw.errors import BackendProblem, ForeignFile, InvalidValue
@@ -53,15 +54,17 @@ class Evaluation:
 
 
 def map_classifier(
-    settings: ClassifierSettings, data: Dataset, chip: ChipModel, seed: int, defects: Defects | None = None
-) -> MappedNetwork:
-    """Build and map the classifier's network, around the defects of its board.
+    settings: ClassifierSettings, data: Dataset, chip: ChipModel, seed: int, defects: Defects | None = None,
+    calibration: Calibration | None = None,
+) -> MappedNetwork:  # fmt: skip
+    """Build and map the classifier's network, around the defects of its board and with the codes of its record.
 
     Raises:
         NetworkDoesNotFit: with every violation.
     """
     mapping = load_mapping(chip)
-    return map_network(build_network(settings, data, seed, mapping.roles), chip, mapping=mapping, defects=defects)
+    network = build_network(settings, data, seed, mapping.roles)
+    return map_network(network, chip, mapping=mapping, calibration=calibration, defects=defects)
 
 
 class ClassifierRun:
