@@ -63,7 +63,7 @@ class Page:
         head = "".join(f"<th>{html.escape(h)}</th>" for h in header)
         body = "".join("<tr>" + "".join(_cell(c) for c in row) + "</tr>" for row in rows)
         if wide:
-            head, body = (re.sub(r"([a-zA-Z][._])(?=[a-zA-Z])", r"\1<wbr>", part) for part in (head, body))
+            head, body = (re.sub(r"([a-zA-Z][._])(?=[a-zA-Z]{2})", r"\1<wbr>", part) for part in (head, body))
             self._parts.append(f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>')
         else:
             self._parts.append(f"<table><tr>{head}</tr>{body}</table>")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from calibration_helpers import measured as record_with
 
+from bcall_hw import report
 from bcall_hw.calibrate import page_figures
 from bcall_hw.calibrate.findings import Jump
 from bcall_hw.calibrate.page import write_page
@@ -196,8 +197,8 @@ def test_the_table_of_quantities(whole_page: Parsed) -> None:
     assert tau["target"] == "20 ms"
     assert weight["target"] == "10 pA"
     assert tau["median of core medians"] == "20.04 ms"  # the eighth of fifteen
-    assert tau["worst residual"] == "+2.0% (core 0/0)"
-    assert weight["worst residual"] == "-5.2% (core 0/2)"
+    assert tau["worst residual"] == "+2.00% (core 0/0)"
+    assert weight["worst residual"] == "-5.20% (core 0/2)"
     assert tau["largest 95 % interval"] == "\u00b15.0% (core 0/0)"
     assert (tau["cores ok"], weight["cores ok"]) == ("15 of 16", "14 of 16")
     assert "no_spikes 1" in tau["failed"]
@@ -207,8 +208,8 @@ def test_the_table_of_quantities(whole_page: Parsed) -> None:
 def test_residuals_of_every_core_mark_what_failed_and_why(whole_page: Parsed) -> None:
     rows = whole_page.table("core")
     assert list(rows) == [f"{c}/{k}" for c in range(4) for k in range(4)]
-    assert rows["2/3"]["tau_s"] == "+0.3%"
-    assert rows["0/2"]["AMPA.weight_a"] == "\u2717 -5.2% held_out_missed"
+    assert rows["2/3"]["tau_s"] == "+0.30%"
+    assert rows["0/2"]["AMPA.weight_a"] == "\u2717 -5.20% held_out_missed"
     assert rows["3/3"]["tau_s"] == "\u2717 no_spikes"
     assert rows["0/2"]["AMPA.weight_a"] in whole_page.marked
     assert not any("2/3" in text or text.startswith("+") for text in whole_page.marked)
@@ -316,7 +317,7 @@ def test_nothing_at_all(tmp_path: Path, chip: ChipModel, capsys: pytest.CaptureF
 
 def test_a_core_that_lacks_a_quantity_has_an_empty_place(tmp_path: Path, chip: ChipModel) -> None:
     page = page_of(tmp_path, outcome_of([*all_good([(0, 0)]), one((0, 1), "tau_s")], curves=False), chip)
-    assert page.table("core")["0/1"] == {"core": "0/1", "tau_s": "+1.0%", "AMPA.weight_a": ""}
+    assert page.table("core")["0/1"] == {"core": "0/1", "tau_s": "+1.00%", "AMPA.weight_a": ""}
 
 
 def test_names_are_told_as_text(tmp_path: Path, chip: ChipModel, capsys: pytest.CaptureFixture[str]) -> None:
@@ -329,6 +330,16 @@ def test_names_are_told_as_text(tmp_path: Path, chip: ChipModel, capsys: pytest.
     printed = re.sub(r"\s", "", shown(outcome, capsys))
     assert "<script>alert('x')</script>&[bold]" in printed
     assert strict_json(outcome)["board"] == NASTY * 50
+
+
+def test_marked_and_wide_cells_are_text_too(tmp_path: Path) -> None:
+    page = report.Page("t", "l")
+    page.table([NASTY], [[report.Mark(NASTY)], ["AMPA.tau_s <wbr> held_out_missed"]], wide=True)
+    page.save(tmp_path / "p.html")
+    parsed = Parsed(tmp_path / "p.html")
+    assert parsed.scripts == 0
+    assert parsed.tables == [[[NASTY], [f"\u2717 {NASTY}"], ["AMPA.tau_s <wbr> held_out_missed"]]]
+    assert parsed.marked == [f"\u2717 {NASTY}"]
 
 
 @pytest.mark.parametrize(
@@ -437,7 +448,7 @@ def test_json_has_every_core_and_parameter(whole: Outcome) -> None:
 def test_the_terminal_has_a_row_for_each_quantity(whole: Outcome, capsys: pytest.CaptureFixture[str]) -> None:
     printed = shown(whole, capsys)
     row = next(line for line in printed.splitlines() if line.startswith("AMPA.weight_a "))
-    for text in ("10 pA", "-5.2%", "0.30 -> 0.04", "14/16"):
+    for text in ("10 pA", "-5.20%", "0.30 -> 0.04", "14/16"):
         assert text in row
     assert "held_out_missed 1" in re.sub(r"\s+", " ", printed)
     for sentence in why_failed(whole.measured):
@@ -468,7 +479,7 @@ def test_jumps_of_traces_by_type_and_by_core(tmp_path: Path, chip: ChipModel) ->
     assert (row["target a"], row["median over cores"], row["spread (CV)"]) == ("0.002", "0.00205", "0.200")
     assert row["largest 95 % interval"] == "\u00b110.0% (core 0/1)"
     rows = page.table("core, median a")
-    assert rows["0/0"] == {"core, median a": "0/0", "AMPA": "0.0021 (+5.0%)", "NMDA": ""}
+    assert rows["0/0"] == {"core, median a": "0/0", "AMPA": "0.0021 (+5.00%)", "NMDA": ""}
     assert strict_json(outcome)["jumps"][0]["achieved"] == 0.0021
 
 
@@ -486,4 +497,4 @@ def test_the_terminal_loses_no_letter_of_a_reason(
 
 def test_no_value_is_a_dash() -> None:
     assert percent(None) == "-"
-    assert percent(-0.0314) == "-3.1%"
+    assert percent(-0.0305) == "-3.05%"

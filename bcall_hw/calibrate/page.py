@@ -113,7 +113,7 @@ def _quantities(page: report.Page, summaries: Sequence[QuantitySummary]) -> None
         worst = f"{percent(s.worst.residual)} (core {_place(s.worst)})" if s.worst else "-"
         widest = f"\u00b1{s.widest[0]:.1%} (core {_place(s.widest[1])})" if s.widest else "-"
         reasons = ", ".join(f"{reason.value} {count}" for reason, count in s.failed.most_common())
-        failed = report.Mark(f"{len(s.cores) - s.good}: {reasons}") if s.failed else "0"
+        failed = report.Mark(reasons) if s.failed else "0"
         rows.append([s.quantity, s.target, with_unit(s.median, s.unit), worst, widest, f"{s.good} of {len(s.cores)}", failed])
     header = ["quantity", "target", "median of core medians", "worst residual", "largest 95 % interval", "cores ok", "failed"]
     page.table(header, rows, wide=True)

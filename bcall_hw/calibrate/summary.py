@@ -151,9 +151,9 @@ def with_unit(value: float | None, unit: str) -> str:
     return f"{value / size:.4g} {prefix}{unit}"
 
 
-def percent(value: float | None, digits: int = 1) -> str:
-    """A signed relative value in per cent; "-" for none."""
-    return "-" if value is None else f"{value:+.{digits}%}"
+def percent(value: float | None) -> str:
+    """A signed relative value in per cent, "-" for none; of two digits, because tolerances are missed by less than one."""
+    return "-" if value is None else f"{value:+.2%}"
 
 
 def cv(value: float | None, digits: int = 3) -> str:
