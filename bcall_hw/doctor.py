@@ -17,6 +17,7 @@ _NEEDED = ("numpy", "scipy", "pydantic", "numba", "typer", "rich", "tomlkit", "m
 _OPTIONAL = {
     "scikit-learn": "logistic regression as a live baseline for data of your own: pip install scikit-learn",
     "nir": "NIR files, bcall-hw import: pip install nir, or the extra [sinabs]",
+    "distributed": "many virtual boards on a cluster: the extra [cluster]",
     "torchvision": "figure 5, a linear classifier on MNIST: make figure-5, or the extra [vision]",
 }
 

@@ -226,6 +226,14 @@ class BudgetSpent(BcallError):
     """A measurement needs more board time than was given."""
 
 
+class JobFailed(BcallError):
+    """The work on one seed of an ensemble raised an error, which is this one's cause."""
+
+
+class JobLost(BcallError):
+    """The worker that had one seed of an ensemble was lost, as often as it was tried."""
+
+
 class EmulatorOverflow(BackendProblem):
     """A current or count does not fit the emulator's state words."""
 
