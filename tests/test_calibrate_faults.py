@@ -100,12 +100,13 @@ def test_silent_backend() -> None:
     [
         ({"refractory": code(2e-10)}, "refractory_s"),
         ({"leak1": code(3e-11)}, "tau_s"),
-        ({"AMPA_tau": code(4e-11)}, "AMPA.tau_s"),
+        ({"AMPA_tau": code(8e-11)}, "AMPA.tau_s"),
     ],
 )
 def test_a_stuck_bias_is_never_called_calibrated(stuck: Stuck, quantity: str) -> None:
     found = run(FaultyBoard(CHIP, plain(), stuck=stuck), SYNAPSE if "AMPA" in quantity else SOMA)
-    assert reasons(found)[quantity] in (FailureReason.BIAS_STUCK, FailureReason.NO_SPIKES), reasons(found)
+    allowed = (FailureReason.BIAS_STUCK, FailureReason.NO_SPIKES, FailureReason.BACKEND_ERROR)
+    assert reasons(found)[quantity] in allowed, reasons(found)
 
 
 @pytest.mark.parametrize("for_good", [False, True])
