@@ -66,6 +66,7 @@ class FaultyBoard(Emulator):
 
     def run(self, stimulus: Stimulus, duration_s: float, report: Any = None) -> SpikeRecording:
         """Play."""
+        del report
         self.runs += 1
         if self.before_run:
             self.before_run(self.runs)
