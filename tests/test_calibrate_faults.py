@@ -100,12 +100,13 @@ def test_silent_backend() -> None:
     [
         ({"refractory": code(2e-10)}, "refractory_s"),
         ({"leak1": code(3e-11)}, "tau_s"),
-        ({"AMPA_tau": code(4e-11)}, "AMPA.tau_s"),
+        ({"AMPA_tau": code(8e-11)}, "AMPA.tau_s"),
     ],
 )
 def test_a_stuck_bias_is_never_called_calibrated(stuck: Stuck, quantity: str) -> None:
     found = run(FaultyBoard(CHIP, plain(), stuck=stuck), SYNAPSE if "AMPA" in quantity else SOMA)
-    assert reasons(found)[quantity] in (FailureReason.BIAS_STUCK, FailureReason.NO_SPIKES), reasons(found)
+    allowed = (FailureReason.BIAS_STUCK, FailureReason.NO_SPIKES, FailureReason.BACKEND_ERROR)
+    assert reasons(found)[quantity] in allowed, reasons(found)
 
 
 @pytest.mark.parametrize("for_good", [False, True])
@@ -167,7 +168,7 @@ def test_half_of_the_cam_dead_does_not_change_the_weights() -> None:
 
 def test_a_core_that_fires_without_end_is_silenced() -> None:
     """Its refractory bias is stuck at the shortest period, its constant current at a large one."""
-    board = FaultyBoard(CHIP, plain(), stuck={"refractory": code(4e-9), "dc": code(5e-9)})
+    board = FaultyBoard(CHIP, plain(), stuck={"refractory": code(6e-10), "dc": code(5e-9)})
     found = run(board)
     assert set(reasons(found).values()) <= {FailureReason.OVERLOAD, FailureReason.NO_SPIKES, FailureReason.TOO_FEW_NEURONS}
     assert found.board_s < 10

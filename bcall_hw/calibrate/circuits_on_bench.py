@@ -15,6 +15,7 @@ from bcall_hw.calibrate.scales import Scales
 from bcall_hw.calibrate.synapse import SynapseEstimate
 from bcall_hw.calibrate.targets import Targets
 from bcall_hw.chip_model import BiasCode, SynapseType
+from bcall_hw.errors import EmulatorOverflow
 from bcall_hw.failure_reasons import FailureReason
 from bcall_hw.mapping import BiasChoice
 from bcall_hw.network import SynapseParameters
@@ -133,7 +134,18 @@ class DpiBench:
     # Synapses --------------------------------------------------------------------------------------------------------
 
     def synapse(self, kind: SynapseType, held_out: bool) -> None:
-        """Time constant and weight of a type; held out, on the final codes, and once more where they miss."""
+        """Time constant and weight of a type; held out, on the final codes, and once more where they miss.
+
+        Codes that the backend refuses, after a bias did something else than it was told, end this type alone.
+        """
+        try:
+            self._synapse(kind, held_out)
+        except EmulatorOverflow:
+            every = np.ones(len(self.bench.rig.cores), dtype=bool)
+            for part in ("tau_s", "weight_a"):
+                self.findings.fail(f"{kind}.{part}", every, FailureReason.BACKEND_ERROR)
+
+    def _synapse(self, kind: SynapseType, held_out: bool) -> None:
         wanted = self.neuron.synapses[kind]
         listeners.listen(self.bench.rig)
         if self._cannot_see(kind, wanted):
