@@ -261,7 +261,7 @@ def test_second_leak_and_trim(whole_page: Parsed) -> None:
     }
     assert rows["tau_s"] == ["0.300", "0.040", "second leak"]
     assert rows["AMPA.weight_a"] == ["0.300", "0.040", "trim"]
-    assert "3 neurons of 1 core take the second leak" in whole_page.text
+    assert "3 neurons of 1 core take the second leak, whose current is 1.04 times the first's." in whole_page.text
 
 
 def test_what_to_do_next(whole: Outcome, whole_page: Parsed) -> None:

@@ -213,7 +213,8 @@ def _mismatch(page: report.Page, record: Calibration, summaries: Sequence[Quanti
         on_second = sum(len(leak.neurons) for leak in record.second_leak)
         page.text(
             f"{on_second:,} neurons of {len(ratios)} core{'s' * (len(ratios) != 1)} take the second leak, whose current is "
-            f"{min(ratios):.3g} to {max(ratios):.3g} times the first's (median {np.median(ratios):.3g})."
+            + (f"{min(ratios):.3g} to {max(ratios):.3g}" if len(ratios) > 1 else f"{ratios[0]:.3g}")
+            + " times the first's."
         )
     else:
         page.text("No neuron takes the second leak.")
