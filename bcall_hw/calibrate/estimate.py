@@ -90,6 +90,11 @@ class Estimate:
         return Estimate(self.value * factor, self.error, self.common)
 
 
+def medians(values: FloatArray) -> FloatArray:
+    """Median of each core's neurons that are not NaN, shape (cores,); NaN where there are none."""
+    return np.array([np.median(mine[~np.isnan(mine)]) if np.isfinite(mine).any() else np.nan for mine in values])
+
+
 def _median(values: FloatArray, errors: FloatArray) -> float:
     """Median of values that are known to within normal errors: where half of their probability lies below.
 

@@ -21,6 +21,10 @@ from bcall_hw.failure_reasons import FailureReason
 from bcall_hw.mapping import Mapping
 
 _NONE = FailureReason.NONE
+#: A move of less than this share of the expected one means that the bias is stuck, where that one is clear (log).
+STUCK, CLEAR_MOVE = 0.35, 0.15
+#: Quantities that every later one is measured through.
+_BASES = ("refractory_s", "tau_s")
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,17 @@ class Findings:
             if reasons[index] is _NONE:
                 reasons[index] = reason
 
+    def check_move(self, quantity: str, before: FloatArray, now: FloatArray, predicted: FloatArray) -> None:
+        """Note a stuck bias where a quantity did not follow its code, arrays of shape (cores,).
+
+        Args:
+            before, now: what it was under another code, and under this one; predicted: what it should be now, after `before`.
+        """
+        with np.errstate(invalid="ignore", divide="ignore"):
+            expected = np.log(predicted / before)
+            stuck = (np.abs(expected) > CLEAR_MOVE) & (np.log(now / before) / expected < STUCK)
+        self.fail(quantity, stuck, FailureReason.BIAS_STUCK)
+
     def learn(self, quantity: str, found: Estimate, predicted: FloatArray) -> None:
         """Take a measurement into the scales of the cores."""
         self.first[quantity] = found
@@ -163,13 +178,24 @@ class Findings:
             return FailureReason.TOO_NOISY if seen > 0.5 * alive else FailureReason.NO_SPIKES
         if error * Z95 > tolerance:
             return FailureReason.TOO_NOISY
-        if abs(median / target - 1.0) <= tolerance:
-            return _NONE
+        # What was measured before the core changed need not hold any more, however well it hit.
         if self.drifted[index]:
             return FailureReason.DRIFT
+        if abs(median / target - 1.0) <= tolerance:
+            return self._of_base(quantity, index)
         if abs(self.coarse.get(quantity, np.zeros(len(self.cores)))[index]) > 0.7 * tolerance:
             return FailureReason.CODE_TOO_COARSE
         return FailureReason.HELD_OUT_MISSED
+
+    def _of_base(self, quantity: str, index: int) -> FailureReason:
+        """Why a value that hit is not to be believed: the soma through which it was measured is not what its codes say."""
+        bases = _BASES[: _BASES.index(quantity)] if quantity in _BASES else _BASES
+        noted = [self.failed.get(base, [_NONE] * len(self.cores))[index] for base in bases]
+        if FailureReason.BIAS_STUCK in noted:
+            return FailureReason.BIAS_STUCK
+        leak = self.first.get("tau_s")
+        unknown = leak is not None and not np.isfinite(leak.median[index]) and FailureReason.UNOBSERVABLE not in noted
+        return FailureReason.TOO_NOISY if "tau_s" in bases and unknown else _NONE
 
     def _after(self, quantity: str, index: int) -> float | None:
         """Spread with what the record does about it: CAM trim of weights at eight copies, the better leak of each neuron."""

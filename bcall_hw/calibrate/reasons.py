@@ -14,7 +14,7 @@ FAILED: dict[FailureReason, str] = {
     FailureReason.DID_NOT_CONVERGE: "the search did not come to an end",
     FailureReason.HELD_OUT_MISSED: "the held-out measurement lies outside the tolerance",
     FailureReason.CODE_TOO_COARSE: "the nearest bias code is too far from the target; shift the target a little",
-    FailureReason.BIAS_STUCK: "the quantity did not move with its bias code: the bias is stuck",
+    FailureReason.BIAS_STUCK: "it, or the soma that it is measured through, did not move with its bias code: the bias is stuck",
     FailureReason.OVERLOAD: "the core fired too much and was silenced",
     FailureReason.BACKEND_ERROR: "the backend failed",
     FailureReason.BOARD_LOST: "the board was lost",

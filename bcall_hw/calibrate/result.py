@@ -10,7 +10,7 @@ import numpy as np
 from bcall_hw import __version__
 from bcall_hw.arrays import FloatArray
 from bcall_hw.backend import Backend
-from bcall_hw.calibrate.estimate import Z95, Estimate
+from bcall_hw.calibrate.estimate import Z95, Estimate, medians
 from bcall_hw.calibrate.findings import Findings
 from bcall_hw.calibrate.soma import SHORT_S
 from bcall_hw.calibrate.targets import Targets
@@ -127,7 +127,7 @@ def _excluded(findings: Findings, gains: dict[str, Estimate], keep: float) -> tu
         value = gains[quantity].value
         with np.errstate(invalid="ignore", divide="ignore"):
             far = np.abs(np.log(value)) > np.log(_OUTLIER)
-        for mask, reason in ((~np.isfinite(value), ExclusionReason.UNMEASURED), (far, ExclusionReason.OUTLIER)):
+        for mask, reason in ((~(value > 0), ExclusionReason.UNMEASURED), (far, ExclusionReason.OUTLIER)):
             for index, neuron in np.argwhere(mask & usable[:, None]).tolist():
                 if (index, neuron) not in dead:
                     reasons.setdefault((index, neuron), reason)
@@ -153,7 +153,7 @@ def rate_error(findings: Findings) -> FloatArray:
     interval = bench.rise_s() + bench.refractory_s
     interval = np.where(bench.alive, interval, np.nan)
     with np.errstate(invalid="ignore"):
-        off = np.abs(np.log(interval / np.nanmedian(interval, axis=1)[:, None]))
+        off = np.abs(np.log(interval / medians(interval)[:, None]))
     return np.asarray(np.nan_to_num(off, nan=np.inf, posinf=np.inf))
 
 

@@ -18,9 +18,9 @@ import numpy as np
 from bcall_hw.backend import Backend
 from bcall_hw.calibrate import soma
 from bcall_hw.calibrate.bench import Bench
-from bcall_hw.calibrate.circuits_on_bench import DpiBench
-from bcall_hw.calibrate.estimate import Estimate
-from bcall_hw.calibrate.findings import Findings, Jump
+from bcall_hw.calibrate.circuits_on_bench import LONGEST_S, SHORTEST_S, DpiBench
+from bcall_hw.calibrate.estimate import Estimate, medians
+from bcall_hw.calibrate.findings import STUCK, Findings, Jump
 from bcall_hw.calibrate.journal import Journal
 from bcall_hw.calibrate.result import outcome_record
 from bcall_hw.calibrate.rig import Core, Report, Rig
@@ -40,6 +40,8 @@ _LADDER_RUN_S = 0.5
 _FEWEST = 0.5
 #: Relative change of the sentinel between begin and end that means drift.
 _DRIFT = 0.02
+#: A refractory period below this share of the nominal one, seen between two codes, did not follow them.
+_STANDS = 0.1
 #: Leak of the first look, over that of the target.
 _FIRST_LOOK = 1.6
 
@@ -215,17 +217,22 @@ class CalibrationRun:
         for of_chip, of_core, neuron, entry in bad:
             entries[self.rig.cores.index((of_chip, of_core)), neuron, entry] = False
         self.bench.entries = entries
+        self.findings.lose_cores(self.rig.overloaded, FailureReason.OVERLOAD)
+        hot = found.hot.mean(axis=1) > 1 - _FEWEST
         none = np.asarray(~self.bench.alive.any(axis=1))
         few = self.bench.alive.mean(axis=1) < _FEWEST
         for index, core in enumerate(self.rig.cores):
             if few[index]:
                 reason = FailureReason.NO_SPIKES if none[index] else FailureReason.TOO_FEW_NEURONS
-                self.findings.lose_cores({core}, reason)
+                self.findings.lose_cores({core}, FailureReason.OVERLOAD if hot[index] else reason)
 
     def soma(self) -> None:
         """Refractory period, capacitance, constant current and threshold."""
         soma.find_grain(self.bench)
-        period = soma.refractory(self.bench, self.dpis.currents("refractory_s"))
+        period = self._refractory()
+        with np.errstate(invalid="ignore"):
+            stuck = medians(period.value) < _STANDS * self.dpis.predicted("refractory_s")
+        self.findings.fail("refractory_s", stuck, FailureReason.BIAS_STUCK)
         self.findings.learn("refractory_s", period, self.dpis.predicted("refractory_s"))
         constant, threshold = soma.drive(self.bench)
         self.findings.threshold = threshold
@@ -233,11 +240,23 @@ class CalibrationRun:
         self.findings.first["dc_a"] = constant.scaled(np.full(self.rig.shape, self.targets.neuron.dc_a or 1.0))
         self.findings.sentinel = self._sentinel()
 
+    def _refractory(self) -> Estimate:
+        current_a = self.dpis.currents("refractory_s")
+        self.findings.fail("refractory_s", soma.too_short(self.bench, current_a), FailureReason.UNOBSERVABLE)
+        return soma.refractory(self.bench, current_a)
+
+    @property
+    def _hidden_leak(self) -> bool:
+        return not SHORTEST_S <= self.targets.neuron.tau_s <= LONGEST_S
+
     def membrane(self) -> None:
         """Time constants under both leak biases."""
         self.scales.of["tau_s"] = self.bench.charge_scale.copy()
+        # A leak that spikes cannot show is measured at the nearest one that they can, for what is measured through it.
+        wanted = float(np.clip(self.targets.neuron.tau_s, SHORTEST_S, LONGEST_S))
+        if self._hidden_leak:
+            self.findings.fail("tau_s", np.ones(len(self.rig.cores), dtype=bool), FailureReason.UNOBSERVABLE)
         for quantity, role in (("tau_s", "leak1"), ("tau2_s", "leak2")):
-            wanted = self.targets.neuron.tau_s
             nominal = self.bench.charge_c / wanted
             scale = self.scales.of["tau_s"]
             look = soma.leak(self.bench, nominal * scale * _FIRST_LOOK, role, quick=True)
@@ -246,7 +265,7 @@ class CalibrationRun:
             given = self.bench.current_a[role]
             with np.errstate(invalid="ignore", divide="ignore"):
                 moved = np.log(found.median / look.median) / np.log(first / given)
-            stuck = moved < 0.35
+            stuck = moved < STUCK
             self.scales.of[quantity] = np.where(np.isfinite(found.median), found.median * given / self.bench.charge_c, scale)
             self.findings.first[quantity] = found
             if quantity == "tau_s":
@@ -255,8 +274,9 @@ class CalibrationRun:
     def held_out_soma(self) -> None:
         """Refractory period, membrane and constant current on the codes that the record gives, and F-I curves."""
         f, bench = self.findings, self.bench
-        f.held["refractory_s"] = soma.refractory(bench, self.dpis.currents("refractory_s"))
-        f.held["tau_s"] = soma.leak(bench, self.dpis.currents("tau_s"))
+        f.held["refractory_s"] = self._refractory()
+        if not self._hidden_leak:
+            f.held["tau_s"] = soma.leak(bench, self.dpis.currents("tau_s"))
         if self.targets.neuron.dc_a:
             f.held["dc_a"] = soma.constant_current(bench, self.dpis.currents("dc_a"))
         bench.rest_currents()
@@ -299,7 +319,7 @@ class CalibrationRun:
         self.bench.set_currents(**{role: a for role, a in codes.items() if role in ("dc", "refractory")})
         now, _ = self.bench.intervals(self.rig.run(0.5, settle_s=0.1))
         with np.errstate(invalid="ignore"):
-            change = np.nanmedian(np.where(self.bench.alive, now / then, np.nan), axis=1) - 1.0
+            change = medians(np.where(self.bench.alive, now / then, np.nan)) - 1.0
         self.findings.drifted = np.abs(np.nan_to_num(change, nan=1.0)) > _DRIFT
 
     def _sentinel(self) -> tuple[dict[str, Any], Any]:

@@ -16,6 +16,8 @@ from bcall_hw.calibrate.estimate import Estimate, inverted
 _FAST_S, _SLOW_S, _THRESHOLD_S = 0.010, 0.080, 0.010
 #: Refractory period that hardly matters (s, nominal).
 SHORT_S = 0.5e-3
+#: Share of a refractory period, beyond the short one, below which it is not told.
+_LEAST_SHARE = 0.2
 #: Spike threshold / I_th where the threshold is measured.
 _THRESHOLD_RATIO = 20.0
 _SHORTEST_S, _SPIKES = 0.3, 28
@@ -62,16 +64,22 @@ def refractory(bench: Bench, current_a: FloatArray) -> Estimate:
     long, long_error = bench.intervals(bench.rig.run(_duration(longest + _FAST_S), settle_s=longest))
     # R is proportional to 1 / I: the difference is the share (1 - I_long / I_short) of the long one.
     share = (1.0 - long_a / short_a)[:, None]
-    if np.any(share < 0.2):
-        share = np.where(share < 0.2, np.nan, share)
+    share = np.where(share < _LEAST_SHARE, np.nan, share)
     period = (long - short) / share
     with np.errstate(invalid="ignore", divide="ignore"):
         # The rise is cut alike in both: of what a time step cuts off, half of the variance is left.
         error = np.sqrt(0.5) * np.hypot(short_error, long_error) / np.abs(long - short)
     # Under one code more the scale of the others is known.
-    found = Estimate(np.where(period > 0, period, np.nan), error)
+    # A period of 0 or less tells that the bias did not move; it counts as seen, not as measured.
+    found = Estimate(period, error)
     bench.refractory_scale = _filled(found.value / (charge / long_a)[:, None], found.measured)
     return found
+
+
+def too_short(bench: Bench, current_a: FloatArray) -> BoolArray:
+    """Cores whose refractory period under a code is too near to the short one to be told, shape (cores,)."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(1.0 - current_a * SHORT_S / bench.switching_charge_c("refractory") < _LEAST_SHARE)
 
 
 def drive(bench: Bench) -> tuple[Estimate, Estimate]:
