@@ -112,6 +112,11 @@ def _times_log(weight: FloatArray, value: FloatArray) -> FloatArray:
     return np.where(weight > 0, weight * np.log(np.where(value > 0, value, 1.0)), 0.0)
 
 
+def medians(values: FloatArray) -> FloatArray:
+    """Median of each row's numbers; NaN where there are none."""
+    return np.array([np.nanmedian(row) if np.isfinite(row).any() else np.nan for row in values])
+
+
 def inverted(predict: Predict, wanted: FloatArray, low: float, high: float, rising: bool) -> tuple[FloatArray, FloatArray]:
     """The argument at which a monotonic function of every neuron has a wanted value, by bisection in its logarithm.
 

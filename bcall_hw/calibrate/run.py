@@ -19,7 +19,7 @@ from bcall_hw.backend import Backend
 from bcall_hw.calibrate import soma
 from bcall_hw.calibrate.bench import Bench
 from bcall_hw.calibrate.circuits_on_bench import DpiBench
-from bcall_hw.calibrate.estimate import Estimate
+from bcall_hw.calibrate.estimate import Estimate, medians
 from bcall_hw.calibrate.findings import Findings, Jump
 from bcall_hw.calibrate.journal import Journal
 from bcall_hw.calibrate.result import outcome_record
@@ -42,6 +42,7 @@ _FEWEST = 0.5
 _DRIFT = 0.02
 #: Leak of the first look, over that of the target.
 _FIRST_LOOK = 1.6
+_SECOND_IN_DAYS = 1 / 86400
 
 
 @dataclass(frozen=True)
@@ -150,9 +151,9 @@ def _check(chip: ChipModel, cores: tuple[Core, ...] | None, budget_s: float, kee
         raise InvalidValue("board time must be positive (s)", where="calibrate, budget_s", used=budget_s)
     if not 0.1 <= keep <= 1:
         raise InvalidValue("share of neurons to keep", where="calibrate, keep", used=keep, limit="0.1 to 1")
-    if not 0 < expires_days <= 3650:
+    if not _SECOND_IN_DAYS <= expires_days <= 3650:
         where = "calibrate, expires_days"
-        raise InvalidValue("a record holds for some days", where=where, used=expires_days, limit="above 0, up to 3650")
+        raise InvalidValue("a record holds for some days", where=where, used=expires_days, limit="a second to 3650 days")
 
 
 class CalibrationRun:
@@ -168,7 +169,7 @@ class CalibrationRun:
         self.scales = Scales(chip, load_mapping(chip), cores)
         self.findings = Findings(chip, self.scales.mapping, cores, self.bench, self.scales)
         self.dpis = DpiBench(self.bench, self.scales, self.findings, targets, _lasting(backend, pulses), seed)
-        self.journal = Journal(journal, self.findings, self.rig, targets, seed) if journal else None
+        self.journal = Journal(journal, self.findings, self.rig, targets, seed, str(pulses)) if journal else None
 
     def all_steps(self, resume: bool) -> None:
         """Every step that is not done yet; what a lack of board time leaves out is told by quantity."""
@@ -299,7 +300,7 @@ class CalibrationRun:
         self.bench.set_currents(**{role: a for role, a in codes.items() if role in ("dc", "refractory")})
         now, _ = self.bench.intervals(self.rig.run(0.5, settle_s=0.1))
         with np.errstate(invalid="ignore"):
-            change = np.nanmedian(np.where(self.bench.alive, now / then, np.nan), axis=1) - 1.0
+            change = medians(np.where(self.bench.alive, now / then, np.nan)) - 1.0
         self.findings.drifted = np.abs(np.nan_to_num(change, nan=1.0)) > _DRIFT
 
     def _sentinel(self) -> tuple[dict[str, Any], Any]:
