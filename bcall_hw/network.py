@@ -63,6 +63,18 @@ class NeuronParameters(Record):
     synapses: dict[SynapseType, SynapseParameters] = Field(default_factory=dict)
     adaptation: SynapseParameters | None = None
 
+    def scaled_currents(self, factor: float) -> NeuronParameters:
+        """The same with every current times a factor, times as they are.
+
+        A membrane of another capacitance answers these currents as the first one answered its own: what a network was tuned
+        for on the nominal chip holds on a board with `factor` = its soma's measured / nominal capacitance.
+        """
+        synapses = {name: s.model_copy(update={"weight_a": s.weight_a * factor}) for name, s in self.synapses.items()}
+        own = self.adaptation
+        adaptation = None if own is None else own.model_copy(update={"weight_a": own.weight_a * factor})
+        currents = {"gain_a": self.gain_a * factor, "dc_a": self.dc_a * factor}
+        return self.model_copy(update=currents | {"synapses": synapses, "adaptation": adaptation})
+
 
 class Place(Record):
     """A wished address on the board: the population's first neuron."""

@@ -4,7 +4,8 @@ python -m benchmarks.calibrated_classifier --board-seed 1 --json
 
 The board is `hidden_board`: capacitances off by up to a factor of two, mismatch CV 0.20, noise, defects. On
 it the network is mapped with the nominal record, and with the record that `calibrate` makes of it; learning and evaluation are
-the same.
+the same. With the record, currents are those of the network times the membrane's measured / nominal capacitance, so that it
+answers them as the nominal one does (`NeuronParameters.scaled_currents`).
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ def accuracy(name: str, profile: BoardProfile, record: Calibration | None, varia
     """Held-out accuracy of the classifier learned in the loop on a board."""
     chip, settings = load_chip("dynapse1"), settings_for(variant)
     defects = profile if name == "uncalibrated" else None
+    if record is not None:  # its currents were tuned on the nominal membrane
+        by = record.capacitance_scale["soma"]
+        currents = {name: getattr(settings, name) * by for name in ("gain_a", "plastic_a", "teacher_a", "inhibition_a")}
+        settings = settings.model_copy(update=currents)
     mapped = map_classifier(settings, data, chip, seed, defects=defects, calibration=record)
     with tempfile.TemporaryDirectory() as folder:
         _, evaluation, _ = learn_classifier(settings, data, seed, Path(folder), Emulator(chip, CHIPS, profile), mapped)

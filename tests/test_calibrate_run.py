@@ -146,7 +146,7 @@ def test_mapper_uses_the_record_and_the_board_does_what_was_asked(outcome: Outco
 def test_check_finds_no_drift_and_then_drift(outcome: Outcome, hidden: BoardProfile) -> None:
     record = outcome.record
     assert record is not None
-    found = check(board(hidden), CHIP, record, targets=TARGETS)
+    found = check(board(hidden), CHIP, record)
     assert {d.quantity for d in found} >= {"refractory_s", "tau_s", "AMPA.tau_s"}
     assert not any(d.drifted for d in found), found
 
@@ -158,14 +158,14 @@ def test_check_finds_no_drift_and_then_drift(outcome: Outcome, hidden: BoardProf
             return hidden.board
 
     moved = hidden.model_copy(update={"current_scale": hidden.current_scale | {"leak1": 1.08}})
-    drifted = check(Warmer(CHIP, (0,), moved, dt_us=50), CHIP, record, targets=TARGETS)
+    drifted = check(Warmer(CHIP, (0,), moved, dt_us=50), CHIP, record)
     assert {d.quantity for d in drifted if d.drifted} == {"tau_s"}
 
 
 def test_check_refuses_another_board(outcome: Outcome) -> None:
     assert outcome.record is not None
     with pytest.raises(WrongBoard):
-        check(board(hidden_board(CHIP, 1)), CHIP, outcome.record, targets=TARGETS)
+        check(board(hidden_board(CHIP, 1)), CHIP, outcome.record)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from bcall_hw.calibrate.targets import Targets
 from bcall_hw.calibration import Calibration, check_board
 from bcall_hw.chip_model import ChipModel
 from bcall_hw.errors import InvalidValue
+from bcall_hw.network import NeuronParameters, SynapseParameters
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,13 @@ class Drift:
 
 
 def check(
-    backend: Backend, chip: ChipModel, record: Calibration, *, targets: Targets | None = None, budget_s: float = 60.0,
-    seed: int = 0, pulses: str | None = None, report: Report | None = None,
+    backend: Backend, chip: ChipModel, record: Calibration, *, tolerance: float = 0.03, budget_s: float = 60.0, seed: int = 0,
+     pulses: str | None = None, report: Report | None = None,
 ) -> list[Drift]:  # fmt: skip
     """Measure a few quantities of every core of a record again.
 
     Args:
-        targets: that the record was made with; the shipped ones if absent. Their tolerance is the largest change.
+        tolerance: largest change that is no drift.
 
     Raises:
         WrongBoard: the record is of another board.
@@ -58,7 +59,7 @@ def check(
     cores: tuple[Core, ...] = tuple(sorted({core for _, core in known}))
     if not cores:
         raise InvalidValue("nothing in this record can be measured again", where="calibrate --check", used="no quantity is ok")
-    targets = targets or Targets.load()
+    targets = _targets_of(record, tolerance)
     before = backend.read_back()
     run = CalibrationRun(backend, chip, cores, targets, budget_s, seed, report, None, pulses)
     try:
@@ -82,6 +83,20 @@ def check(
             now_is, off = float(median[index]), float(error[index])
             found.append(_drift(quantity, said.unit, core, said.achieved, now_is, off, targets.tolerance))
     return found
+
+
+def _targets_of(record: Calibration, tolerance: float) -> Targets:
+    """The targets that a record was made with; its quantities that failed are left out."""
+    shipped = Targets.load().neuron
+    values = {m.quantity: m.target for m in record.measured if m.ok}
+    plain = {name: values.get(name, getattr(shipped, name)) for name in ("tau_s", "refractory_s", "pulse_width_s")}
+    kinds = sorted({q.partition(".")[0] for q in values if q.endswith(".weight_a")} - {"adaptation"})
+    synapses = {
+        kind: SynapseParameters(tau_s=values[f"{kind}.tau_s"], weight_a=values[f"{kind}.weight_a"])
+        for kind in kinds if f"{kind}.tau_s" in values
+    }  # fmt: skip
+    neuron = NeuronParameters(**plain, gain_a=shipped.gain_a, dc_a=values.get("dc_a", 0.0), synapses=synapses)
+    return Targets(neuron=neuron, tolerance=tolerance)
 
 
 _CIRCUIT = {"tau_s": "soma", "refractory_s": "refractory", "pulse_width_s": "pulse", "adaptation.tau_s": "AHP"}

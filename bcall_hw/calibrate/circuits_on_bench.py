@@ -9,7 +9,7 @@ import numpy as np
 from bcall_hw.arrays import FloatArray
 from bcall_hw.calibrate import adaptation, listeners, pulse, synapse
 from bcall_hw.calibrate.bench import Bench
-from bcall_hw.calibrate.estimate import Estimate
+from bcall_hw.calibrate.estimate import Estimate, medians
 from bcall_hw.calibrate.findings import Findings
 from bcall_hw.calibrate.scales import Scales
 from bcall_hw.calibrate.synapse import SynapseEstimate
@@ -196,7 +196,7 @@ class DpiBench:
             jump = float(synapse.jump_of(np.array(tau_s), pulse_s))
             events = synapse.events_for(bench, kind, weight_a, jump)
             seen = synapse.measure(bench, kind, tau_s, events, self._apart_s(pulse_s), pulse_s, offset=self._offset())
-            weight, tau = float(np.nanmedian(seen.weight.median)), float(np.nanmedian(seen.tau.median))
+            weight, tau = (float(medians(e.median[None])[0]) for e in (seen.weight, seen.tau))
             if attempt == 2 or not np.isfinite(weight * tau):
                 return seen
             strength = weight * events / wished

@@ -90,11 +90,6 @@ class Estimate:
         return Estimate(self.value * factor, self.error, self.common)
 
 
-def medians(values: FloatArray) -> FloatArray:
-    """Median of each core's neurons that are not NaN, shape (cores,); NaN where there are none."""
-    return np.array([np.median(mine[~np.isnan(mine)]) if np.isfinite(mine).any() else np.nan for mine in values])
-
-
 def _median(values: FloatArray, errors: FloatArray) -> float:
     """Median of values that are known to within normal errors: where half of their probability lies below.
 
@@ -115,6 +110,11 @@ def _median(values: FloatArray, errors: FloatArray) -> float:
 
 def _times_log(weight: FloatArray, value: FloatArray) -> FloatArray:
     return np.where(weight > 0, weight * np.log(np.where(value > 0, value, 1.0)), 0.0)
+
+
+def medians(values: FloatArray) -> FloatArray:
+    """Median of each row's numbers; NaN where there are none."""
+    return np.array([np.nanmedian(row) if np.isfinite(row).any() else np.nan for row in values])
 
 
 def inverted(predict: Predict, wanted: FloatArray, low: float, high: float, rising: bool) -> tuple[FloatArray, FloatArray]:

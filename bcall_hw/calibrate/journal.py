@@ -36,14 +36,14 @@ class Journal:
     Args:
         path: the file.
         findings, rig: what is saved, and brought back.
-        targets, seed: with the board and the cores what a journal must agree with.
+        targets, seed, pulses: with the board and the cores what a journal must agree with.
     """
 
-    def __init__(self, path: Path, findings: Findings, rig: Rig, targets: Targets, seed: int) -> None:
+    def __init__(self, path: Path, findings: Findings, rig: Rig, targets: Targets, seed: int, pulses: str) -> None:
         self.path, self.findings, self.rig = path, findings, rig
         what = {
             "board": rig.backend.board, "chip": rig.chip.fingerprint, "cores": rig.cores, "seed": seed,
-            "backend": rig.backend.name, "targets": targets.model_dump(mode="json"),
+            "backend": rig.backend.name, "pulses": pulses, "targets": targets.model_dump(mode="json"),
         }  # fmt: skip
         self._key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
         self.turn = 0

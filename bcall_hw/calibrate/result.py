@@ -12,6 +12,7 @@ from bcall_hw.arrays import FloatArray
 from bcall_hw.backend import Backend
 from bcall_hw.calibrate.estimate import Z95, Estimate, medians
 from bcall_hw.calibrate.findings import Findings
+from bcall_hw.calibrate.rig import Core
 from bcall_hw.calibrate.soma import SHORT_S
 from bcall_hw.calibrate.targets import Targets
 from bcall_hw.calibration import Calibration, sealed
@@ -23,6 +24,8 @@ _OUTLIER = 3.0
 _SMALLEST_GAIN, _LARGEST_GAIN = 0.01, 100.0
 #: Rise (s) of the median neuron under the current at which rates are compared.
 _RATE_RISE_S = 0.02
+#: A quantity that was calibrated on a core (chip id, core).
+Good = tuple[str, Core]
 _OF_SOMA = ("tau_s", "refractory_s", "dc_a")
 
 
@@ -35,18 +38,23 @@ def outcome_record(
         return None
     made = now or datetime.now(timezone.utc)
     gains = _gains(findings)
-    capacitances, core_scales = _scales(findings)
+    good = {(m.quantity, (m.chip, m.core)) for m in measured if m.ok}
+    good |= {("tau2_s", core) for quantity, core in good if quantity == "tau_s"}
+    # The constant current is measured with every soma, asked for or not.
+    if not targets.neuron.dc_a:
+        good |= {("dc_a", core) for quantity, core in good if quantity == "tau_s"}
+    capacitances, core_scales = _scales(findings, good)
     scanned = findings.scanned
     return sealed(
         Calibration(
             kind="measured", chip=findings.chip.name, chip_sha256=findings.chip.fingerprint, board=backend.board,
             date=utc_text(made), expires=utc_text(made + timedelta(days=expires_days)), software=__version__,
             backend=backend.name, seed=seed, capacitance_scale=capacitances, core_scales=core_scales,
-            gains=_parts(findings, gains),
+            gains=_parts(findings, gains, good),
             dead_neurons=_dead(findings), dead_cam=tuple(sorted({*scanned.dead_cam, *(u[:4] for u in scanned.unclear)}))
             if scanned else (),
             stuck_tag_bits=scanned.stuck_tag_bits if scanned else (),
-            excluded=_excluded(findings, gains, keep), second_leak=_second_leaks(findings, gains), measured=measured,
+            excluded=_excluded(findings, gains, keep), second_leak=_second_leaks(findings, gains, good), measured=measured,
         )
     )  # fmt: skip
 
@@ -63,13 +71,13 @@ def _gains(findings: Findings) -> dict[str, Estimate]:
     return found
 
 
-def _parts(findings: Findings, gains: dict[str, Estimate]) -> tuple[Gains, ...]:
+def _parts(findings: Findings, gains: dict[str, Estimate], good: set[Good]) -> tuple[Gains, ...]:
     parts = []
     for quantity, gain in gains.items():
         for index, (chip, core) in enumerate(findings.cores):
             known = gain.measured[index] & findings.bench.alive[index]
             known &= (gain.value[index] >= _SMALLEST_GAIN) & (gain.value[index] <= _LARGEST_GAIN)
-            if not known.any() or findings.lost[index] is not FailureReason.NONE:
+            if not known.any() or (quantity, (chip, core)) not in good:
                 continue
             value, margin = gain.value[index], np.exp(Z95 * gain.error[index])
             columns = (_column(v, known) for v in (value, value / margin, value * margin))
@@ -83,13 +91,13 @@ def _column(values: FloatArray, known: Any) -> tuple[float | None, ...]:
     return tuple(float(f"{v:.5g}") if k else None for v, k in zip(values.tolist(), known.tolist(), strict=True))
 
 
-def _scales(findings: Findings) -> tuple[dict[str, float], tuple[tuple[int, int, str, float], ...]]:
+def _scales(findings: Findings, good: set[Good]) -> tuple[dict[str, float], tuple[tuple[int, int, str, float], ...]]:
     """The board's capacitances: medians over cores of what times scale by; the rest belongs to the cores."""
     circuits = {"tau_s": "soma", "refractory_s": "refractory", "pulse_width_s": "pulse"}
     circuits |= {f"{t.name}.tau_s": t.name for t in findings.chip.synapse_types} | {"adaptation.tau_s": "AHP"}
     capacitances, rows = {}, []
-    usable = np.array([reason is FailureReason.NONE for reason in findings.lost])
     for quantity, values in sorted(findings.scales.of.items()):
+        usable = np.array([(quantity, core) in good for core in findings.cores])
         whole = 1.0
         circuit = "soma" if quantity == "tau2_s" else circuits.get(quantity)
         if circuit is not None and quantity != "tau2_s" and usable.any():
@@ -157,7 +165,7 @@ def rate_error(findings: Findings) -> FloatArray:
     return np.asarray(np.nan_to_num(off, nan=np.inf, posinf=np.inf))
 
 
-def _second_leaks(findings: Findings, gains: dict[str, Estimate]) -> tuple[SecondLeak, ...]:
+def _second_leaks(findings: Findings, gains: dict[str, Estimate], good: set[Good]) -> tuple[SecondLeak, ...]:
     """Neurons that the second leak brings nearer to the median."""
     if "tau_s" not in gains or "tau2_s" not in gains:
         return ()
@@ -169,5 +177,5 @@ def _second_leaks(findings: Findings, gains: dict[str, Estimate]) -> tuple[Secon
     return tuple(
         SecondLeak(chip=chip, core=core, ratio=float(ratio[index]), neurons=tuple(np.flatnonzero(nearer[index]).tolist()))
         for index, (chip, core) in enumerate(findings.cores)
-        if nearer[index].any() and findings.lost[index] is FailureReason.NONE
+        if nearer[index].any() and ("tau_s", (chip, core)) in good
     )

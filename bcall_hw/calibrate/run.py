@@ -44,6 +44,7 @@ _DRIFT = 0.02
 _STANDS = 0.1
 #: Leak of the first look, over that of the target.
 _FIRST_LOOK = 1.6
+_SECOND_IN_DAYS = 1 / 86400
 
 
 @dataclass(frozen=True)
@@ -152,9 +153,9 @@ def _check(chip: ChipModel, cores: tuple[Core, ...] | None, budget_s: float, kee
         raise InvalidValue("board time must be positive (s)", where="calibrate, budget_s", used=budget_s)
     if not 0.1 <= keep <= 1:
         raise InvalidValue("share of neurons to keep", where="calibrate, keep", used=keep, limit="0.1 to 1")
-    if not 0 < expires_days <= 3650:
+    if not _SECOND_IN_DAYS <= expires_days <= 3650:
         where = "calibrate, expires_days"
-        raise InvalidValue("a record holds for some days", where=where, used=expires_days, limit="above 0, up to 3650")
+        raise InvalidValue("a record holds for some days", where=where, used=expires_days, limit="a second to 3650 days")
 
 
 class CalibrationRun:
@@ -170,7 +171,7 @@ class CalibrationRun:
         self.scales = Scales(chip, load_mapping(chip), cores)
         self.findings = Findings(chip, self.scales.mapping, cores, self.bench, self.scales)
         self.dpis = DpiBench(self.bench, self.scales, self.findings, targets, _lasting(backend, pulses), seed)
-        self.journal = Journal(journal, self.findings, self.rig, targets, seed) if journal else None
+        self.journal = Journal(journal, self.findings, self.rig, targets, seed, str(pulses)) if journal else None
 
     def all_steps(self, resume: bool) -> None:
         """Every step that is not done yet; what a lack of board time leaves out is told by quantity."""

@@ -10,7 +10,7 @@ import numpy as np
 from bcall_hw.arrays import BoolArray, FloatArray
 from bcall_hw.bias_codes import current_range_a
 from bcall_hw.calibrate.bench import Bench
-from bcall_hw.calibrate.estimate import Estimate, inverted
+from bcall_hw.calibrate.estimate import Estimate, inverted, medians
 
 #: Rise (s) of the median neuron in a fast and in a slow measurement, and with a gain so low that the threshold shows.
 _FAST_S, _SLOW_S, _THRESHOLD_S = 0.010, 0.080, 0.010
@@ -39,7 +39,7 @@ def find_grain(bench: Bench) -> None:
     mean, _ = bench.intervals(trains)
     bench.alive &= np.isfinite(mean)
     silent = np.asarray(~bench.alive.any(axis=1))
-    typical = np.nanmedian(np.where(silent[:, None], 1.0, mean), axis=1)
+    typical = medians(np.where(silent[:, None], 1.0, mean))
     predicted = np.median(bench.rise_s(), axis=1)
     # All of the difference goes to the capacitance until `drive` tells it from the constant current.
     bench.charge_scale = np.where(silent, 1.0, np.maximum(typical - 1e-3, 0.3 * typical) / predicted)

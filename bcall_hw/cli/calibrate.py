@@ -69,7 +69,7 @@ def calibrate(
         with notes.status(f"opening {backend}"):
             opened = _open(backend, model, board, dt_us, pulses, chosen or _cores_of(record))
         try:
-            _check(opened, model, record, wanted, budget_s, seed, pulses, as_json)
+            _check(opened, model, record, wanted.tolerance, budget_s, seed, pulses, as_json)
         finally:
             opened.close()
         return
@@ -77,6 +77,10 @@ def calibrate(
         journal = out / "journal.h5"
         if resume and not journal.is_file():
             raise InvalidValue("there is no journal to go on from", where="--resume", used=str(out), fix="Start without it.")
+        earlier = out / "record.json"
+        if not resume and earlier.is_file():  # whatever comes of this run, it is not taken for its record
+            earlier.replace(out / "record.before.json")
+            notes.print(f"the record that was there is now {out / 'record.before.json'}", highlight=False)
         with notes.status(f"opening {backend}"):
             opened = _open(backend, model, board, dt_us, pulses, chosen)
         try:
@@ -153,14 +157,21 @@ def _open(
 
 
 def _check(
-    opened: Backend, chip: ChipModel, record: Any, targets: Any, budget_s: float, seed: int, pulses: str | None, as_json: bool
+    opened: Backend,
+    chip: ChipModel,
+    record: Any,
+    tolerance: float,
+    budget_s: float,
+    seed: int,
+    pulses: str | None,
+    as_json: bool,
 ) -> None:
     from dataclasses import asdict
 
     from bcall_hw.calibrate.check import check
 
     with progress_bars(as_json) as report:
-        found = check(opened, chip, record, targets=targets, budget_s=budget_s, seed=seed, pulses=pulses, report=report)
+        found = check(opened, chip, record, tolerance=tolerance, budget_s=budget_s, seed=seed, pulses=pulses, report=report)
     drifted = any(d.drifted for d in found)
     if as_json:
         print(json.dumps({"board": record.board, "drifted": drifted, "measured": [asdict(d) for d in found]}))
