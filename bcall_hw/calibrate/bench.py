@@ -10,6 +10,7 @@ import numpy.typing as npt
 from bcall_hw import circuits
 from bcall_hw.arrays import BoolArray, FloatArray
 from bcall_hw.bias_codes import current_range_a, nearest_code
+from bcall_hw.calibrate.estimate import medians
 from bcall_hw.calibrate.membrane import rise_time_s, spike_potential
 from bcall_hw.calibrate.rig import Rig
 from bcall_hw.calibrate.spike_trains import SpikeTrains
@@ -159,11 +160,15 @@ class Bench:
         # A neuron that fires like a clock keeps what time steps cut off its rise and its refractory period.
         floor = self.grain_s / np.sqrt(6.0)
         total = np.hypot(np.nan_to_num(error, nan=np.inf), floor)
-        shape = self.rig.shape
-        with np.errstate(invalid="ignore", divide="ignore"):
-            squared_cv = np.maximum(error**2 * count - self.grain_s**2 / 6.0, 0.0) / mean**2
-        scatter = np.where(self.alive & ~few.reshape(shape), squared_cv.reshape(shape), np.nan)
-        typical = np.array([np.nanmedian(row) if np.isfinite(row).any() else 0.0 for row in scatter])
+        shape, typical = self.rig.shape, self.squared_cv(trains)
         mean, total = (np.where(few, np.nan, x).reshape(shape) for x in (mean, total))
         mean = mean * (1.0 + 0.5 * typical[:, None])
         return np.where(self.alive, mean, np.nan), np.where(self.alive, total, np.nan)
+
+    def squared_cv(self, trains: SpikeTrains) -> FloatArray:
+        """Squared CV of the intervals of each core's typical neuron, beyond that of the time steps, shape (cores,)."""
+        mean, error, count = trains.mean_isi()
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found = np.maximum(error**2 * count - self.grain_s**2 / 6.0, 0.0) / mean**2
+        known = self.alive & (count >= _FEWEST_INTERVALS).reshape(self.rig.shape)
+        return np.nan_to_num(medians(np.where(known, found.reshape(self.rig.shape), np.nan)))

@@ -67,14 +67,18 @@ class DpiBench:
         self.findings.codes[quantity] = [{mine[n].bias: mine[n].code for n in needed if n in mine} for mine in choices]
         self.findings.coarse[quantity] = np.nan_to_num(_of([m.get(quantity) for m in choices], lambda choice: choice.error))
 
-    def _set(self, name: str, wanted: SynapseParameters) -> dict[str, FloatArray]:
-        """Set the codes of one DPI and of the pulse width; returns what they are predicted to give."""
+    def _set(self, name: str, wanted: SynapseParameters, target: bool = True) -> dict[str, FloatArray]:
+        """Set the codes of one DPI and of the pulse width; returns what they are predicted to give.
+
+        Codes for the target are noted, and cores that have none; those of a look at something else are not.
+        """
         change = {"adaptation": wanted} if name == "adaptation" else {"synapses": {name: wanted}}
         neuron = self.neuron.model_copy(update={"synapses": {}, "adaptation": None} | change)
         choices = self.scales.choices(neuron)
         parts = [f"{name}.tau_s", f"{name}.gain_a", f"{name}.weight_a"]
-        self._note(f"{name}.tau_s", choices, parts[:1])
-        self._note(f"{name}.weight_a", choices, ["pulse_width_s", *parts])
+        if target:
+            self._note(f"{name}.tau_s", choices, parts[:1])
+            self._note(f"{name}.weight_a", choices, ["pulse_width_s", *parts])
         set_now = ["pulse_width_s", *parts]
         self.bench.set_codes([
             {mine[n].bias: mine[n].code for n in set_now if n in mine} if all(n in mine for n in set_now) else {}
@@ -107,14 +111,16 @@ class DpiBench:
     def _pulse(self) -> Estimate:
         bench, kind = self.bench, self._exciting()
         listeners.listen(bench.rig)
-        width = float(np.nanmedian(self.predicted("pulse_width_s")))
+        pulse_a, width = self.currents("pulse_width_s"), _typical(self.predicted("pulse_width_s"))
+        if np.isnan(width):
+            return _nothing(bench)
         net = synapse.wanted_volley_a(bench, kind)
         for _ in range(2):
             bench.rest_currents()
             scale = self.scales.of.get(f"{kind}.tau_s", np.ones(len(bench.rig.cores)))
             tau_a = bench.tau_charge_c(kind) * scale / pulse.TAU_S
             gain_a = pulse.FULL_SCALE * net / pulse.WEIGHT_RATIO
-            bench.set_currents(pulse_width=self.currents("pulse_width_s"))
+            bench.set_currents(pulse_width=pulse_a)
             weight_a = tau_a * (pulse.WEIGHT_RATIO + 1.0)
             bench.set_currents(**{f"{kind}_tau": tau_a, f"{kind}_gain": np.asarray(gain_a), f"{kind}_weight": weight_a})
             events = pulse.events_of_volley(width)
@@ -153,8 +159,8 @@ class DpiBench:
             return
         if not held_out:
             look = SynapseParameters(tau_s=wanted.tau_s * _FIRST_LOOK, weight_a=wanted.weight_a * _FIRST_LOOK)
-            before, at_look = self._look(kind, look)
-            after, at_target = self._look(kind, wanted)
+            before, at_look = self._look(kind, look, target=False)
+            after, at_target = self._look(kind, wanted, target=True)
             self._check_moves(kind, (before, at_look), (after, at_target))
             return
         self.bench.rest_currents()
@@ -166,9 +172,9 @@ class DpiBench:
                 return
             self._learn(kind, seen, predicted)
 
-    def _look(self, kind: str, wanted: SynapseParameters) -> tuple[SynapseEstimate, dict[str, FloatArray]]:
+    def _look(self, kind: str, wanted: SynapseParameters, target: bool) -> tuple[SynapseEstimate, dict[str, FloatArray]]:
         self.bench.rest_currents()
-        predicted = self._set(kind, wanted)
+        predicted = self._set(kind, wanted, target)
         given = {"tau_a": self.bench.current_a[f"{kind}_tau"], "weight": predicted[f"{kind}.weight_a"]}
         seen = self._observed(kind, predicted)
         self._learn(kind, seen, predicted)
@@ -189,14 +195,15 @@ class DpiBench:
     def _observed(self, kind: str, predicted: dict[str, FloatArray]) -> SynapseEstimate:
         """Measured with a volley that shows well: its strength is seen, and corrected once or twice."""
         bench = self.bench
-        tau_s, weight_a = (float(np.nanmedian(predicted[f"{kind}.{part}"])) for part in ("tau_s", "weight_a"))
-        pulse_s = float(np.nanmedian(predicted["pulse_width_s"]))
+        tau_s, weight_a, pulse_s = (_typical(predicted[n]) for n in (f"{kind}.tau_s", f"{kind}.weight_a", "pulse_width_s"))
+        if np.isnan(tau_s * weight_a * pulse_s):
+            return SynapseEstimate(_nothing(bench), _nothing(bench), None)
         wished = synapse.wanted_volley_a(bench, kind)
         for attempt in range(3):
             jump = float(synapse.jump_of(np.array(tau_s), pulse_s))
             events = synapse.events_for(bench, kind, weight_a, jump)
             seen = synapse.measure(bench, kind, tau_s, events, self._apart_s(pulse_s), pulse_s, offset=self._offset())
-            weight, tau = (float(medians(e.median[None])[0]) for e in (seen.weight, seen.tau))
+            weight, tau = _typical(seen.weight.median), _typical(seen.tau.median)
             if attempt == 2 or not np.isfinite(weight * tau):
                 return seen
             strength = weight * events / wished
@@ -257,6 +264,16 @@ class DpiBench:
                 break
             self._learn("adaptation", seen, predicted)
         self.bench.rig.set({"ahp_enable": BiasCode(coarse=0, fine=0)})
+
+
+def _typical(values: FloatArray) -> float:
+    """Median of the cores that have a value; NaN where none has."""
+    return float(medians(values[None])[0])
+
+
+def _nothing(bench: Bench) -> Estimate:
+    """No neuron was measured: no core has codes."""
+    return Estimate(np.full(bench.rig.shape, np.nan), np.full(bench.rig.shape, np.nan))
 
 
 def _of(choices: list[BiasChoice | None], read: Read) -> FloatArray:

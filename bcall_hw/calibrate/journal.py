@@ -73,6 +73,7 @@ class Journal:
                 for quantity, estimate in estimates.items():
                     if estimate is not None:
                         file[f"{group}/{quantity}"] = np.stack([estimate.value, estimate.error])
+                        file[f"{group}/{quantity}"].attrs["common"] = estimate.common
             for group, arrays in (("scales", f.scales.of), ("coarse", f.coarse)):
                 for quantity, values in arrays.items():
                     file[f"{group}/{quantity}"] = values
@@ -113,9 +114,9 @@ class Journal:
                 setattr(bench, name, np.asarray(file[f"bench/{name}"][...]))
             for group, estimates in (("first", f.first), ("held", f.held)):
                 for quantity in file.get(group, {}):
-                    estimates[quantity] = Estimate(*np.asarray(file[f"{group}/{quantity}"][...]))
+                    estimates[quantity] = _estimate_of(file[f"{group}/{quantity}"])
             if "more/threshold" in file:
-                f.threshold = Estimate(*np.asarray(file["more/threshold"][...]))
+                f.threshold = _estimate_of(file["more/threshold"])
             for group, arrays in (("scales", f.scales.of), ("coarse", f.coarse)):
                 for quantity in file.get(group, {}):
                     arrays[quantity] = np.asarray(file[f"{group}/{quantity}"][...])
@@ -150,3 +151,7 @@ class Journal:
         masks: dict[str, Any] = {name: np.asarray(file[f"scan/{name}"][...]) for name in _MASKS}
         rows: dict[str, Any] = {name: tuple(tuple(row) for row in lists[name]) for name in _LISTS}
         return ScanResult(cores=self.rig.cores, board_s=float(lists["board_s"]), **masks, **rows)
+
+
+def _estimate_of(table: h5py.Dataset) -> Estimate:
+    return Estimate(*np.asarray(table[...]), common=float(table.attrs["common"]))

@@ -31,6 +31,8 @@ _UNDERSTATED = 1.6
 WEIGHT_ERROR = 0.011
 #: The same with pulses that last: seen 4 % too high on an emulated board.
 _LASTING_ERROR = 0.04
+#: Error of all of a core's neurons / squared CV of their intervals: noise bends phases, and the model neurons have none.
+_OF_NOISE = 3.0
 #: Model neurons on which the estimator is tried, of all cores together.
 _TRIED = 384
 #: Share of a volley's events that a neuron's working CAM entries have to hear.
@@ -91,7 +93,8 @@ def measure(
         offset: shifts the volleys against the spikes, so that another measurement sees other phases.
     """
     bench.set_currents(dc=bench.drive_for(RISE_S), refractory=bench.switching_charge_c("refractory") / SHORT_S)
-    base, _ = bench.intervals(bench.rig.run(_BASE_S, settle_s=0.1))
+    waiting = bench.rig.run(_BASE_S, settle_s=0.1)
+    base, _ = bench.intervals(waiting)
     dead = (bench.refractory_s + 0.5 * bench.grain_s).ravel()
     velocity = 1.0 / (base.ravel() - dead)
     plan = _Plan.of(tau_s, events * apart_s)
@@ -117,6 +120,8 @@ def measure(
         a = np.nan_to_num(np.clip(jump_of(tau.value, pulse_s), 1e-9, 0.999), nan=1e-9)
         weight = weight.scaled(events * a / (1.0 - (1.0 - a) ** events))
         weight = Estimate(weight.value, weight.error, _LASTING_ERROR)
+    noise = _OF_NOISE * float(np.max(bench.squared_cv(waiting)))
+    tau, weight = (Estimate(e.value, e.error, float(np.hypot(e.common, noise))) for e in (tau, weight))
     return SynapseEstimate(tau, weight, None if not np.isfinite(total) else bool(total > 0))
 
 
