@@ -76,7 +76,7 @@ def check_writable(path: Path) -> None:
     """
     check_folder_of(path)
     folder = next((folder for folder in path.resolve().parents if folder.exists()), Path("/"))
-    if not os.access(folder, os.W_OK | os.X_OK) or path.is_dir():
+    if not os.access(folder, os.W_OK | os.X_OK) or (path.exists() and not path.is_file()):
         raise FileProblem("cannot be written", where=str(path)[:200], fix="Choose another place.")
 
 

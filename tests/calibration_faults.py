@@ -82,3 +82,36 @@ class FaultyBoard(Emulator):
         if self.silent:
             return SpikeRecording(np.zeros(0, dtype=SPIKE_DTYPE), played.duration_us, played.backend, played.seed)
         return played
+
+
+class StuckCores(FaultyBoard):
+    """Codes that do not move, by core and role, on the only chip."""
+
+    def __init__(self, chip: ChipModel, profile: BoardProfile, stuck_on: dict[int, Stuck], **more: Any) -> None:
+        super().__init__(chip, profile, **more)
+        self.stuck_on = stuck_on
+
+    def apply(self, config: ChipConfig) -> int:
+        """Write registers; stuck biases keep their codes."""
+        biases = config.biases.copy()
+        for core, stuck in self.stuck_on.items():
+            for role, (coarse, fine) in stuck.items():
+                biases[:, core, config.chip.bias_index(role)] = (coarse, fine, 1)
+        written = super().apply(config.with_registers(biases=biases))
+        self._asked = config
+        return written
+
+
+class FailsToApply(FaultyBoard):
+    """Refuses the n-th configuration, counted from when `armed` is set, and with `for_good` all after it."""
+
+    def __init__(self, chip: ChipModel, profile: BoardProfile, at: int, problem: BaseException, **more: Any) -> None:
+        super().__init__(chip, profile, **more)
+        self.at, self.problem, self.armed, self.applied = at, problem, False, 0
+
+    def apply(self, config: ChipConfig) -> int:
+        """Write registers, or do not."""
+        self.applied += self.armed
+        if self.applied == self.at or (self.for_good and self.applied > self.at):
+            raise self.problem
+        return super().apply(config)
