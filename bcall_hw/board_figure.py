@@ -1,14 +1,19 @@
-"""A picture of the board: which population sits where, and the traffic between cores and chips."""
+"""A picture of the board: which population sits where, and the traffic between cores and chips.
+
+`draw_cores` and `seat_centre` draw and find the seats of any board, for other pictures of it.
+"""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bcall_hw import files
+from bcall_hw.chip_model import ChipModel
 from bcall_hw.errors import FileProblem
 from bcall_hw.mapper import MappedNetwork, utilisation
 
@@ -76,39 +81,72 @@ def _no_date(path: Path) -> dict[str, None]:
     return {"Date": None} if path.suffix == ".svg" else {"CreationDate": None} if path.suffix == ".pdf" else {}
 
 
-def _corner(mapped: MappedNetwork, chip: int, core: int) -> tuple[float, float]:
+def _corner(chip: ChipModel, chip_id: int, core: int) -> tuple[float, float]:
     """Lower left corner of a core: chips lie as on the board, their cores in a square."""
-    g = mapped.config.chip.geometry
+    g = chip.geometry
     side = int(np.ceil(np.sqrt(g.cores)))
     pitch = side * (_CORE + _GAP) + 5 * _GAP
-    x = chip % g.chip_columns * pitch + core % side * (_CORE + _GAP)
-    return x, -(chip // g.chip_columns) * pitch - core // side * (_CORE + _GAP)
+    x = chip_id % g.chip_columns * pitch + core % side * (_CORE + _GAP)
+    return x, -(chip_id // g.chip_columns) * pitch - core // side * (_CORE + _GAP)
+
+
+def _seats_in_a_row(chip: ChipModel) -> int:
+    return int(np.ceil(np.sqrt(chip.geometry.neurons)))
+
+
+def seat_centre(chip: ChipModel, chip_id: int, core: int, neuron: int) -> tuple[float, float]:
+    """Middle of a neuron's square in a picture by `draw_cores`."""
+    x, y = _corner(chip, chip_id, core)
+    side = _seats_in_a_row(chip)
+    return x + (neuron % side + 0.5) / side, y + _CORE - (neuron // side + 0.5) / side
+
+
+def draw_cores(
+    axes: Axes,
+    chip: ChipModel,
+    seats: Mapping[tuple[int, int, int], object],
+    used: Collection[int],
+    grounds: Mapping[tuple[int, int], object] | None = None,
+) -> None:
+    """Every core of the board as a square of seats.
+
+    Args:
+        seats: colours by (chip, core, neuron).
+        used: ids of the chips that are in use; the others say that they are not.
+        grounds: colours of the other seats by (chip, core); one grey if absent.
+    """
+    g, side = chip.geometry, _seats_in_a_row(chip)
+    for chip_id in range(g.chips):
+        for core in range(g.cores):
+            x, y = _corner(chip, chip_id, core)
+            picture = np.full((side * side, 3), 1.0)
+            picture[: g.neurons] = _rgb((grounds or {}).get((chip_id, core), _UNUSED))
+            for neuron in range(g.neurons):
+                if (chip_id, core, neuron) in seats:
+                    picture[neuron] = _rgb(seats[chip_id, core, neuron])
+            shown = picture.reshape(side, side, 3)
+            axes.imshow(shown, extent=(x, x + _CORE, y, y + _CORE), interpolation="nearest", aspect="equal", zorder=2)
+            axes.text(x + 0.02, y + _CORE + 0.02, f"core {core}", fontsize=7, color=_LINK)
+        x, y = _corner(chip, chip_id, 0)
+        grey = "" if chip_id in used else " (not used)"
+        axes.text(x, y + _CORE + 0.17, f"chip {chip_id}{grey}", fontsize=10, weight="bold")
+    axes.autoscale_view()
+    right, bottom = _corner(chip, g.chips - 1, g.cores - 1)
+    axes.set(xlim=(-0.2, right + _CORE + 0.2), ylim=(bottom - 0.2, _CORE + 0.45))
+    axes.set_axis_off()
 
 
 def _draw_board(axes: Axes, mapped: MappedNetwork, names: list[str]) -> None:
     from matplotlib import colormaps
 
-    g = mapped.config.chip.geometry
-    side = int(np.ceil(np.sqrt(g.neurons)))
     colours = colormaps["tab20"]
-    seats = {}
+    seats: dict[tuple[int, int, int], object] = {}
     for number, name in enumerate(names):
         for chip, core, neuron in mapped.addresses[name].tolist():
             seats[chip, core, neuron] = colours(number % 20)
     dead = set(mapped.defects.dead_neurons)
-    for chip in range(g.chips):
-        for core in range(g.cores):
-            x, y = _corner(mapped, chip, core)
-            picture = np.full((side * side, 3), 1.0)
-            for neuron in range(g.neurons):
-                colour = _DEAD if (chip, core, neuron) in dead else seats.get((chip, core, neuron), _UNUSED)
-                picture[neuron] = _rgb(colour)
-            shown = picture.reshape(side, side, 3)
-            axes.imshow(shown, extent=(x, x + _CORE, y, y + _CORE), interpolation="nearest", aspect="equal", zorder=2)
-            axes.text(x + 0.02, y + _CORE + 0.02, f"core {core}", fontsize=7, color=_LINK)
-        x, y = _corner(mapped, chip, 0)
-        grey = "" if chip in mapped.config.chips else " (not used)"
-        axes.text(x, y + _CORE + 0.17, f"chip {chip}{grey}", fontsize=10, weight="bold")
+    seats |= dict.fromkeys(dead, _DEAD)
+    draw_cores(axes, mapped.config.chip, seats, mapped.config.chips)
     handles = [
         axes.plot([], [], "s", color=colours(number % 20), label=f"{_short(name)} ({len(mapped.addresses[name]):,})")[0]
         for number, name in enumerate(names)
@@ -125,10 +163,6 @@ def _draw_board(axes: Axes, mapped: MappedNetwork, names: list[str]) -> None:
         handles=rows, loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=columns, fontsize=7, frameon=False, title=title
     )
     legend.set_in_layout(False)
-    axes.autoscale_view()
-    right, bottom = _corner(mapped, g.chips - 1, g.cores - 1)
-    axes.set(xlim=(-0.2, right + _CORE + 0.2), ylim=(bottom - 0.2, _CORE + 0.45))
-    axes.set_axis_off()
 
 
 def _short(name: str) -> str:
@@ -154,7 +188,7 @@ def _draw_links(axes: Axes, mapped: MappedNetwork) -> None:
             if not count:
                 continue
             colour = _WARNED if (here, there) in config.chip.sram.warned_links else _LINK
-            start, end = (np.add(_corner(mapped, c, 0), (half, _CORE - half)) for c in (here, there))
+            start, end = (np.add(_corner(config.chip, c, 0), (half, _CORE - half)) for c in (here, there))
             way = end - start
             off = np.array([way[1], -way[0]]) / np.hypot(*way) * 0.14
             tail, head = start + way * 0.42 + off, start + way * 0.58 + off

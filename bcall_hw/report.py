@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,8 +26,17 @@ h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
 figure { margin: 1rem 0; } img { max-width: 100%; } figcaption { color: #51606e; font-size: .92rem; }
 table { border-collapse: collapse; margin: .6rem 0; }
 td, th { padding: .25rem .8rem; border-bottom: 1px solid #d5dce3; text-align: left; }
-td.n { text-align: right; font-variant-numeric: tabular-nums; } code { font-size: .85rem; overflow-wrap: anywhere; }
+td.n { text-align: right; font-variant-numeric: tabular-nums; }
+td.bad { color: #9b1c1c; background: #fbeaea; font-weight: 600; }
+.wide { overflow-x: auto; font-size: .75rem; line-height: 1.3; } .wide td, .wide th { padding: .25rem .4rem; }
+p, li, td, th, h1 { overflow-wrap: break-word; } code { font-size: .85rem; overflow-wrap: anywhere; }
 """
+
+
+class Mark(str):
+    """Text of a cell that stands out, by a sign and by colour: something failed."""
+
+    __slots__ = ()
 
 
 class Page:
@@ -44,16 +54,28 @@ class Page:
         """A paragraph."""
         self._parts.append(f"<p>{html.escape(text)}</p>")
 
-    def table(self, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """A table; numbers are set flush right."""
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[object]], *, wide: bool = False) -> None:
+        """A table; numbers are set flush right.
+
+        Args:
+            wide: small type, lines may end at a dot or an underscore, and what is wider than the page scrolls.
+        """
         head = "".join(f"<th>{html.escape(h)}</th>" for h in header)
         body = "".join("<tr>" + "".join(_cell(c) for c in row) + "</tr>" for row in rows)
-        self._parts.append(f"<table><tr>{head}</tr>{body}</table>")
+        if wide:
+            head, body = (re.sub(r"([a-zA-Z][._])(?=[a-zA-Z]{2})", r"\1<wbr>", part) for part in (head, body))
+            self._parts.append(f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>')
+        else:
+            self._parts.append(f"<table><tr>{head}</tr>{body}</table>")
 
-    def figure(self, figure: Figure, caption: str) -> None:
-        """A picture with a caption, embedded as PNG."""
+    def figure(self, figure: Figure, caption: str, *, tight: bool = True) -> None:
+        """A picture with a caption, embedded as PNG.
+
+        Args:
+            tight: cut white margins off, for which everything is drawn twice.
+        """
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
+        figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight" if tight else None)
         data = base64.b64encode(buffer.getvalue()).decode()
         text = html.escape(caption)
         self._parts.append(
@@ -87,6 +109,8 @@ def _cell(value: object) -> str:
         return f'<td class="n">{value:.4g}</td>'
     if isinstance(value, int):
         return f'<td class="n">{value:,}</td>'
+    if isinstance(value, Mark):
+        return f'<td class="bad">\u2717 {html.escape(value)}</td>'
     return f"<td>{html.escape(str(value))}</td>"
 
 

@@ -55,7 +55,7 @@ def main() -> None:
     outcome = calibrate(Emulator(chip, CHIPS, board, dt_us=50), chip, targets=Targets(neuron=neuron), seed=args.seed)
     result: dict[str, Any] = {
         "board_seed": args.board_seed, "seed": args.seed, "variant": args.variant, "data": data.name,
-        "calibrated": f"{sum(m.ok for m in outcome.measured)} of {len(outcome.measured)}", "board_s": outcome.board_s,
+        "parameters_ok": f"{sum(m.ok for m in outcome.measured)} of {len(outcome.measured)}", "board_s": outcome.board_s,
         "calibration_s": time.perf_counter() - started, "capacitance_scale": dict(board.capacitance_scale),
     }  # fmt: skip
     ideal = BoardProfile(seed=args.board_seed)

@@ -15,6 +15,7 @@ from bcall_hw.calibrate.scales import Scales
 from bcall_hw.calibrate.synapse import SynapseEstimate
 from bcall_hw.calibrate.targets import Targets
 from bcall_hw.chip_model import BiasCode, SynapseType
+from bcall_hw.errors import EmulatorOverflow
 from bcall_hw.failure_reasons import FailureReason
 from bcall_hw.mapping import BiasChoice
 from bcall_hw.network import SynapseParameters
@@ -25,6 +26,8 @@ _FIRST_LOOK = 1.5
 _STUCK = 0.35
 #: Pulses that last keep this distance, in widths.
 _APART = 2.2
+#: The same before the width is known: capacitances may be off by a factor of two, and neurons differ.
+_APART_AT_FIRST = 4.0
 #: What a volley may be off from what shows well before it is measured again.
 _TOO_WEAK, _TOO_STRONG = 0.4, 2.2
 _HOLD_TAU_S = 0.003
@@ -86,7 +89,8 @@ class DpiBench:
         return self.seed + self.turn
 
     def _apart_s(self, pulse_s: float) -> float:
-        return _APART * pulse_s if self.lasting else 0.0
+        known = "pulse_width_s" in self.findings.first
+        return (_APART if known else _APART_AT_FIRST) * pulse_s if self.lasting else 0.0
 
     # Pulse width -----------------------------------------------------------------------------------------------------
 
@@ -130,7 +134,18 @@ class DpiBench:
     # Synapses --------------------------------------------------------------------------------------------------------
 
     def synapse(self, kind: SynapseType, held_out: bool) -> None:
-        """Time constant and weight of a type; held out, on the final codes, and once more where they miss."""
+        """Time constant and weight of a type; held out, on the final codes, and once more where they miss.
+
+        Codes that the backend refuses, after a bias did something else than it was told, end this type alone.
+        """
+        try:
+            self._synapse(kind, held_out)
+        except EmulatorOverflow:
+            every = np.ones(len(self.bench.rig.cores), dtype=bool)
+            for part in ("tau_s", "weight_a"):
+                self.findings.fail(f"{kind}.{part}", every, FailureReason.BACKEND_ERROR)
+
+    def _synapse(self, kind: SynapseType, held_out: bool) -> None:
         wanted = self.neuron.synapses[kind]
         listeners.listen(self.bench.rig)
         if self._cannot_see(kind, wanted):

@@ -21,6 +21,8 @@ TAU_S, _VOLLEY_JUMP, _COVERED = 0.005, 0.2, 0.8
 FULL_SCALE, WEIGHT_RATIO = 5.0, 8.0
 _TICK_S, _SETTLED, _LONGEST_S, _RUNS = 1e-4, 8.0, 0.6, 3
 _LARGEST_A = 1e-7
+#: Events of a train that keeps a lasting pulse going, in each width; the width may be off by a factor of two.
+_OVERLAPPED = 6
 #: Error that a core's neurons share: that of a weight, seen through the jump.
 _COMMON = 0.013
 
@@ -41,7 +43,7 @@ def measure(bench: Bench, kind: str, seen: SynapseEstimate, pulse_s: float, apar
     """
     lasting = apart_s > 0
     events = 1 if lasting else events_of_volley(pulse_s)
-    wished = pulse_s / 3 if lasting else events * pulse_s / _COVERED
+    wished = pulse_s / _OVERLAPPED if lasting else events * pulse_s / _COVERED
     period = max(_TICK_S, round(wished / _TICK_S) * _TICK_S) if not lasting else wished
     most = bench.chip.stimulus.max_events // (len(bench.rig.chips) * events)
     length = min(_LONGEST_S, most * period)
@@ -76,7 +78,8 @@ def measure(bench: Bench, kind: str, seen: SynapseEstimate, pulse_s: float, apar
         jump = np.where((jump > 0) & (jump < 1), jump, np.nan)
         width = -tau * np.log1p(-jump)
     relative = np.abs(sensitivity) * of_ratio
-    return Estimate(width, np.hypot(relative, seen.tau.error), _COMMON), Estimate(jump, relative, _COMMON)
+    common = 2.0 * seen.weight.common if lasting else _COMMON
+    return Estimate(width, np.hypot(relative, seen.tau.error), common), Estimate(jump, relative, common)
 
 
 def _held_mean(period_s: float, tau_s: FloatArray, grain_s: float) -> FloatArray:

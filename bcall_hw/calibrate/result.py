@@ -114,7 +114,8 @@ def _dead(findings: Findings) -> tuple[tuple[int, int, int], ...]:
 def _excluded(findings: Findings, gains: dict[str, Estimate], keep: float) -> tuple[Excluded, ...]:
     scanned, reasons = findings.scanned, dict[tuple[int, int], ExclusionReason]()
     if scanned is not None:
-        for mask, reason in ((scanned.hot, ExclusionReason.HOT), (scanned.silent, ExclusionReason.SILENT)):
+        silent = scanned.silent & ~findings.bench.alive
+        for mask, reason in ((scanned.hot, ExclusionReason.HOT), (silent, ExclusionReason.SILENT)):
             reasons |= dict.fromkeys(((int(i), int(n)) for i, n in np.argwhere(mask)), reason)
         dead = {(int(i), int(n)) for i, n in np.argwhere(scanned.dead)}
     else:

@@ -207,7 +207,9 @@ class CalibrationRun:
         """Liveness and defects; neurons that are no good take no part in anything."""
         found = scan(self.rig)
         self.findings.scanned = found
-        self.bench.alive = np.array(found.usable)
+        # Where most of a core hears nothing, that is no matter of its neurons: somas can be measured all the same.
+        deaf_core = (found.silent.mean(axis=1) > _FEWEST)[:, None]
+        self.bench.alive = np.where(deaf_core, found.alive & ~found.hot, found.usable)
         entries = np.ones_like(self.bench.entries)
         bad = {*found.dead_cam, *(s[:4] for s in found.stuck_tag_bits), *(u[:4] for u in found.unclear)}
         for of_chip, of_core, neuron, entry in bad:

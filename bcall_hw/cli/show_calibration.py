@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from bcall_hw.calibrate.reasons import FAILED
+from bcall_hw.calibrate.summary import by_quantity, cv, left_out, percent, why_failed, with_unit
 from bcall_hw.cli.show import console
-from bcall_hw.failure_reasons import FailureReason
 
 if TYPE_CHECKING:
     from bcall_hw.calibrate.check import Drift
@@ -20,64 +21,61 @@ if TYPE_CHECKING:
     from bcall_hw.calibration_parts import Measured
 
 
-def by_quantity(measured: tuple[Measured, ...]) -> dict[str, list[Measured]]:
-    """The measurements of each quantity, core by core."""
-    found: dict[str, list[Measured]] = defaultdict(list)
-    for one in measured:
-        found[one.quantity].append(one)
-    return found
-
-
 def as_json(outcome: Outcome) -> dict[str, Any]:
-    """The outcome as plain values."""
+    """The outcome as plain values: SI units, relative errors, 95 % intervals; None for what is not known."""
     record = outcome.record
-    excluded = Counter(e.reason.value for e in record.excluded) if record else Counter[str]()
     return {
         "ok": outcome.ok, "board": record.board if record else None, "backend": record.backend if record else None,
-        "record_sha256": record.sha256 if record else None, "board_s": round(outcome.board_s, 3),
+        "record_sha256": (record.sha256 or None) if record else None, "expires": record.expires if record else None,
+        "board_s": round(outcome.board_s, 3),
         "calibrated": sum(m.ok for m in outcome.measured), "asked": len(outcome.measured),
-        "neurons": {"dead": len(record.dead_neurons) if record else 0} | dict(excluded),
+        "excluded": {reason.value: count for reason, count in left_out(record).items()},
         "cam": {
             "dead": len(record.dead_cam) if record else 0, "stuck_bits": len(record.stuck_tag_bits) if record else 0,
         },
+        "second_leak": sum(len(leak.neurons) for leak in record.second_leak) if record else 0,
         "jumps": [asdict(jump) for jump in outcome.jumps],
-        "parameters": [
-            {
-                "chip": m.chip, "core": m.core, "parameter": m.quantity, "unit": m.unit, "target": m.target,
-                "achieved_median": m.achieved, "error": m.residual, "interval": m.interval, "spread_before": m.spread_before,
-                "spread_after": m.spread_after, "neurons": m.neurons, "ok": m.ok, "reason": m.reason.value,
-                "codes": {name: [code.coarse, code.fine] for name, code in m.codes.items()},
-            }
-            for m in outcome.measured
-        ],
+        "parameters": [_parameter(m) for m in outcome.measured],
+    }  # fmt: skip
+
+
+def _parameter(m: Measured) -> dict[str, Any]:
+    return {
+        "chip": m.chip, "core": m.core, "parameter": m.quantity, "unit": m.unit, "target": m.target, "achieved": m.achieved,
+        "error": m.residual, "interval": list(m.interval) if m.interval else None, "spread_before": m.spread_before,
+        "spread_after": m.spread_after, "neurons": m.neurons, "ok": m.ok, "reason": m.reason.value,
+        "why": None if m.ok else FAILED[m.reason],
+        "codes": {name: [code.coarse, code.fine] for name, code in m.codes.items()},
     }  # fmt: skip
 
 
 def show_outcome(outcome: Outcome) -> None:
-    """One row for each quantity, and a sentence for each reason of failure."""
-    table = Table(title=f"calibration: {sum(m.ok for m in outcome.measured)} of {len(outcome.measured)} (core, parameter) ok")
-    for column in ("parameter", "target", "median over cores", "worst error", "spread", "with trim or 2nd leak", "cores ok"):
-        table.add_column(column, justify="left" if column == "parameter" else "right")
-    reasons: Counter[FailureReason] = Counter()
-    for quantity, cores in by_quantity(outcome.measured).items():
-        values = [m.achieved for m in cores if m.achieved is not None]
-        errors = [m.residual for m in cores if m.residual is not None]
-        first = cores[0]
+    """One row for each quantity, a sentence for each reason of failure, and what is left out."""
+    title = f"calibration: {sum(m.ok for m in outcome.measured)} of {len(outcome.measured)} (core, parameter) ok"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=0, show_edge=False)
+    # Fits 80 letters: heads and reasons may take more lines, names and numbers do not. Wider than the terminal, rich would
+    # cut letters off without a sign.
+    table.add_column("parameter", min_width=19, overflow="fold")
+    for head in ("target", "median\nover\ncores", "worst\nerror", "spread\nbefore\n-> after", "cores\nok"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("reasons", overflow="fold")
+    for s in by_quantity(outcome.measured):
+        reasons = "\n".join(f"{reason.value} {count}" for reason, count in s.failed.most_common())
         table.add_row(
-            quantity, f"{first.target:.4g} {first.unit}", f"{np.median(values):.4g}" if values else "-",
-            f"{max(errors, key=abs):+.1%}" if errors else "-", _mean(m.spread_before for m in cores),
-            _mean(m.spread_after for m in cores), f"{sum(m.ok for m in cores)} / {len(cores)}",
+            escape(s.quantity), s.target, with_unit(s.median, s.unit), percent(s.worst.residual if s.worst else None),
+            "-" if s.before is None else f"{cv(s.before, 2)} -> {cv(s.after, 2)}", f"{s.good}/{len(s.cores)}",
+            f"[bold red]{reasons}[/]" if reasons else "",
         )  # fmt: skip
-        reasons.update(m.reason for m in cores if not m.ok)
     console.print(table)
-    for reason, count in reasons.most_common():
-        console.print(f"{count} x {reason.value}: {FAILED[reason]}")
+    for sentence in why_failed(outcome.measured):
+        _say(sentence)
     record = outcome.record
-    if record is not None:
-        excluded = Counter(e.reason.value for e in record.excluded)
-        parts = [f"{len(record.dead_neurons)} dead", *(f"{count} {reason}" for reason, count in sorted(excluded.items()))]
-        cam = f"{len(record.dead_cam)} CAM entries dead, {len(record.stuck_tag_bits)} tag bits stuck"
-        console.print(f"neurons left out: {', '.join(parts)}; {cam}; board time {outcome.board_s:.0f} s")
+    if record is None:
+        _say(f"nothing could be measured: there is no record; board time {outcome.board_s:.0f} s")
+        return
+    counts = ", ".join(f"{count} {reason.value}" for reason, count in left_out(record).items() if count) or "none"
+    cam = f"{len(record.dead_cam)} CAM entries dead, {len(record.stuck_tag_bits)} tag bits stuck"
+    _say(f"board {record.board}; neurons left out: {counts}; {cam}; board time {outcome.board_s:.0f} s")
 
 
 def show_drift(found: list[Drift], record: Calibration) -> None:
@@ -97,6 +95,5 @@ def show_drift(found: list[Drift], record: Calibration) -> None:
     console.print("Calibrate again." if any(d.drifted for d in found) else "Nothing drifted beyond the tolerance.")
 
 
-def _mean(values: Any) -> str:
-    known = [v for v in values if v is not None]
-    return f"{np.mean(known):.3f}" if known else "-"
+def _say(text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
