@@ -82,12 +82,13 @@ def bars(boards: list[dict[str, Any]]) -> dict[str, Any]:
     rows = [row for board in boards for row in board["cores"]]
     weights = [row for board in boards for row in board["weights"]]
     rates = [row for board in boards for row in board["rates"]]
-    gains: dict[str, list[int]] = {}
-    for board in boards:
-        for quantity, (hits, known) in board["gains"].items():
-            before = gains.setdefault(quantity, [0, 0])
-            before[0], before[1] = before[0] + hits, before[1] + known
-    hits, known = (sum(pair[i] for pair in gains.values()) for i in (0, 1))
+
+    def coverage(key: str) -> dict[str, Any]:
+        hits = added({q: pair[0] for q, pair in board[key].items()} for board in boards)
+        known = added({q: pair[1] for q, pair in board[key].items()} for board in boards)
+        total = sum(known.values())
+        each = {q: hits[q] / known[q] if known[q] else None for q in sorted(known)}
+        return {"n": total, "share": sum(hits.values()) / total if total else None, "by_parameter": each}
 
     def by(key: str) -> dict[str, Any]:
         found = {}
@@ -113,8 +114,8 @@ def bars(boards: list[dict[str, Any]]) -> dict[str, Any]:
         "rate_cv": {name: spread(row[name] for row in rates) for name in ("before", "kept", "best_possible")},
         "neurons": added(board["neurons"] for board in boards),
         "cam": added(board["cam"] for board in boards),
-        "gain_interval_coverage": {"n": known, "share": hits / known if known else None}
-        | {"by_parameter": {q: pair[0] / pair[1] if pair[1] else None for q, pair in sorted(gains.items())}},
+        "gain_interval_coverage": coverage("gains"),
+        "weight_gain_coverage_measured_entries": coverage("gains_of_entries"),
         "median_interval_coverage": share(row["covered"] for row in rows if row["covered"] is not None),
         "board_s": spread(board["board_s"] for board in boards),
         "cpu_s": spread(board["cpu_s"] for board in boards) | {"sum": sum(board["cpu_s"] for board in boards)},
@@ -158,6 +159,8 @@ def table(found: dict[str, Any]) -> str:
         f"and {percent(medians['share'])} of {medians['n']} core medians"
     )
     lines.append("  gains by parameter: " + ", ".join(f"{q} {percent(v)}" for q, v in gains["by_parameter"].items()))
+    of_entries = found["weight_gain_coverage_measured_entries"]["by_parameter"]
+    lines.append("  weights of the entries measured: " + ", ".join(f"{q} {percent(v)}" for q, v in of_entries.items()))
     board, cpu = found["board_s"], found["cpu_s"]
     lines.append(
         f"a board: {board['median'] or 0:.1f} s of board time (most {board['max'] or 0:.1f}), {cpu['median'] or 0:.0f} s of "

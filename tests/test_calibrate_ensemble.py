@@ -290,23 +290,27 @@ def cluster() -> Iterator[Any]:
 
 @with_dask
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("deaths", [0, 1, 5])  # 5: more than Dask takes before it gives a task up itself
-def test_a_cluster_gives_the_serial_results_though_workers_die(cluster: Any, tmp_path: Path, deaths: int) -> None:
-    job = Deadly(tmp_path, (11,), times=deaths)
-    with open_executor(cluster.scheduler_address, 1) as executor:
+@pytest.mark.parametrize("allowed", [3, 0])  # deaths after which Dask itself gives a task up
+def test_a_cluster_gives_the_serial_results_though_a_worker_dies(cluster: Any, tmp_path: Path, allowed: int) -> None:
+    job = Deadly(tmp_path, (11,))
+    cluster.scheduler.allowed_failures = allowed
+    with open_executor(cluster.scheduler_address) as executor:
         found = ensemble(job, SEEDS, executor)
     assert pickle.dumps(found) == pickle.dumps(SERIAL)
-    assert len(list(tmp_path.glob("died-11-*"))) == deaths
+    assert len(list(tmp_path.glob("died-11-*"))) == 1
 
 
 @with_dask
 @pytest.mark.filterwarnings("default")
 def test_a_clusters_errors_name_their_seed(cluster: Any, tmp_path: Path) -> None:
+    cluster.scheduler.allowed_failures = 0
+    job = Deadly(tmp_path, (5,), times=99)
     with open_executor(cluster.scheduler_address) as executor:
         with pytest.raises(JobFailed, match=r"seed 3: .*no such board"):
             ensemble(fails_at_three, SEEDS, executor)
         with pytest.raises(JobLost, match=r"seed 5: its worker was lost in each of 2 attempts.*KilledWorker"):
-            ensemble(Deadly(tmp_path, (5,), times=99), [5], executor, attempts=2)
+            ensemble(job, [5], executor, attempts=2)
+    assert job.begun(5) == 2
 
 
 @with_dask
@@ -323,7 +327,9 @@ def test_an_address_where_nobody_answers(address: str) -> None:
 @pytest.mark.filterwarnings("default")
 def test_too_few_workers(cluster: Any) -> None:
     with (
-        pytest.raises(BackendUnavailable, match=r"too few workers are there .got 2, limit 50"),
+        pytest.raises(
+            BackendUnavailable, match=r"too few workers are there .got [0-2], limit 50"
+        ),  # one that was killed may not be back yet
         open_executor(cluster.scheduler_address, 50),
     ):
         pass

@@ -143,6 +143,21 @@ def test_mapper_uses_the_record_and_the_board_does_what_was_asked(outcome: Outco
         assert not left_out & {int(n) for c, k, n in mapped.addresses["p"] if (c, k) == CORE}
 
 
+def test_mapper_tells_what_the_record_did_not_calibrate(outcome: Outcome) -> None:
+    record = outcome.record
+    assert record is not None
+    other = TARGETS.neuron.model_copy(update={"synapses": {"NMDA": SynapseParameters(tau_s=0.05, weight_a=5e-12)}})
+    free = next(n for n in range(1, 200) if n not in {e.neuron for e in record.excluded})
+    for core, told in ((CORE[1], "NMDA.tau_s"), (3, "not calibrated by this record, which knows")):
+        network = Network(
+            name="n", inputs=(Input(name="i", size=2),),
+            populations=(Population(name="p", size=1, neuron=other, place=Place(chip=0, core=core, neuron=free)),),
+            connections=(Connection(name="c", source="i", target="p", synapse="NMDA", rule=AllToAll()),),
+        )  # fmt: skip
+        mapped = map_network(network, CHIP, (0,), calibration=record)
+        assert any(told in warning for warning in mapped.warnings), mapped.warnings
+
+
 def test_check_finds_no_drift_and_then_drift(outcome: Outcome, hidden: BoardProfile) -> None:
     record = outcome.record
     assert record is not None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -171,6 +171,9 @@ def open_executor(scheduler: str | None, workers: int | None = None) -> Iterator
         fix = 'Install it with: pip install "bcall-hw[cluster]"'
         raise BackendUnavailable("Dask is not installed", where=f"scheduler {scheduler}", used=str(problem), fix=fix) from None
     try:
+        # In a thread of its own: the caller's may run a loop already, as notebooks do.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, _reach(scheduler)).result()
         client = Client(scheduler, timeout=_ANSWER_S, set_as_default=False)
     except (OSError, ValueError, TimeoutError, asyncio.TimeoutError) as problem:
         used, fix = f"{type(problem).__name__}: {problem}"[:160], "Start one with `dask scheduler`; it prints its address."
@@ -184,6 +187,15 @@ def open_executor(scheduler: str | None, workers: int | None = None) -> Iterator
                 where = f"scheduler {scheduler}"
                 raise BackendUnavailable("too few workers are there", where=where, used=found, limit=workers, fix=fix) from None
         yield client.get_executor(pure=False)
+
+
+async def _reach(scheduler: str) -> None:
+    """Connect, and let go. A client that reaches nobody leaves a thread and a lock behind that later clients can hang on."""
+    from distributed.comm import connect
+    from distributed.security import Security
+
+    comm = await connect(scheduler, timeout=_ANSWER_S, **Security().get_connection_args("client"))
+    await comm.close()
 
 
 # What to do ----------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ _LEAK_LADDER = (1.7, 2.3, 3.5)
 #: Net current (A) below which positive feedback, not the drive, makes the neuron fire.
 _FEEBLE_A = 3e-12
 #: Relative error of a neuron's constant current that its intervals do not show: leak, noise and steps in a rise.
-NEURON_ERROR = 0.003
+NEURON_ERROR = 0.0045
 
 
 def find_grain(bench: Bench) -> None:
@@ -67,8 +67,7 @@ def refractory(bench: Bench, current_a: FloatArray) -> Estimate:
     share = np.where(share < _LEAST_SHARE, np.nan, share)
     period = (long - short) / share
     with np.errstate(invalid="ignore", divide="ignore"):
-        # The rise is cut alike in both: of what a time step cuts off, half of the variance is left.
-        error = np.sqrt(0.5) * np.hypot(short_error, long_error) / np.abs(long - short)
+        error = np.hypot(short_error, long_error) / np.abs(long - short)
     # Under one code more the scale of the others is known.
     # A period of 0 or less tells that the bias did not move; it counts as seen, not as measured.
     found = Estimate(period, error)

@@ -24,9 +24,9 @@ _EXCITING, _INHIBITING = 1.0, 0.35
 #: Time between volleys, and of the fit, in time constants; shortest and longest time between volleys (s).
 _APART, _FITTED, _SHORTEST_S, _LONGEST_S = 6.0, 4.0, 0.03, 0.6
 #: Relative error of a neuron's weight that its trials do not show: the velocity per ampere.
-_NEURON_ERROR = 0.009
+_NEURON_ERROR = 0.011
 #: Errors of time constants, over what the scatter of trials says: seen on boards whose truth was known.
-_UNDERSTATED = 1.6
+_UNDERSTATED = 2.1
 #: Error that the weights of a core share: capacitance, constant current and pulse width act on all of them.
 WEIGHT_ERROR = 0.011
 #: The same with pulses that last: seen 4 % too high on an emulated board.

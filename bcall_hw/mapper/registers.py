@@ -7,7 +7,7 @@ import numpy as np
 from bcall_hw.calibration import Calibration
 from bcall_hw.chip_config import ChipConfig
 from bcall_hw.chip_warnings import link_warnings
-from bcall_hw.mapper.biases import bias_registers, far_codes
+from bcall_hw.mapper.biases import bias_registers, far_codes, not_calibrated
 from bcall_hw.mapper.board import Board, Core
 from bcall_hw.mapper.cam import Cam, addresses
 from bcall_hw.mapper.check import InputReach
@@ -48,7 +48,10 @@ def mapped_network(
         input_tags={name: routes.tag[row].max(axis=1) for name, row in rows.items()},
         input_reach={name: [frozenset(c) for c in cores[row]] for name, row in rows.items()},
         plastic=cam.plastic, biases=leaks.choices, departures=departed,
-        warnings=[*(d.text for d in departed), *link_warnings(config, called), *far_codes(leaks.choices)],
+        warnings=[
+            *(d.text for d in departed), *link_warnings(config, called), *far_codes(leaks.choices),
+            *not_calibrated(leaks.choices, calibration),
+        ],
         synapses=synapses, copies=cam.copies, mapping=mapping, calibration=calibration, defects=board.defects,
     )  # fmt: skip
 
