@@ -154,4 +154,5 @@ class Journal:
 
 
 def _estimate_of(table: h5py.Dataset) -> Estimate:
-    return Estimate(*np.asarray(table[...]), common=float(table.attrs["common"]))
+    value, error = np.asarray(table[...])
+    return Estimate(value, error, float(table.attrs["common"]))
