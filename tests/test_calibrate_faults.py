@@ -105,8 +105,9 @@ def test_silent_backend() -> None:
 )
 def test_a_stuck_bias_is_never_called_calibrated(stuck: Stuck, quantity: str) -> None:
     found = run(FaultyBoard(CHIP, plain(), stuck=stuck), SYNAPSE if "AMPA" in quantity else SOMA)
-    allowed = (FailureReason.BIAS_STUCK, FailureReason.NO_SPIKES, FailureReason.BACKEND_ERROR)
-    assert reasons(found)[quantity] in allowed, reasons(found)
+    # The scan drives neurons through AMPA with time constants of its own: there a stuck one is too much for the core.
+    wanted = FailureReason.OVERLOAD if quantity == "AMPA.tau_s" else FailureReason.BIAS_STUCK
+    assert reasons(found)[quantity] is wanted, reasons(found)
 
 
 @pytest.mark.parametrize("for_good", [False, True])

@@ -87,11 +87,12 @@ def test_stuck_biases_of_the_soma_are_told_on_their_own_core_alone() -> None:
 
 def test_stuck_biases_of_synapses_are_told_on_their_own_core_alone() -> None:
     profile = plain()
-    stuck: dict[int, Stuck] = {1: {"NMDA_weight": code(1.5e-10)}, 2: {"NMDA_tau": code(2.5e-11)}, 3: {"leak1": code(1e-12)}}
+    stuck: dict[int, Stuck] = {1: {"NMDA_weight": code(1.5e-10)}, 2: {"NMDA_tau": code(5.3e-11)}, 3: {"leak1": code(1e-12)}}
     synapse = SYNAPSE.neuron.synapses["AMPA"]
     found = run_cores(StuckCores(CHIP, profile, stuck), soma(synapses={"NMDA": synapse}))
     assert of_core(found, 1)["NMDA.weight_a"] is STUCK
     assert of_core(found, 2)["NMDA.tau_s"] is STUCK
+    assert of_core(found, 2)["NMDA.weight_a"] is not OK
     for core in (0, 1, 2):
         assert of_core(found, core)["tau_s"] is of_core(found, core)["refractory_s"] is OK
     assert of_core(found, 0)["NMDA.tau_s"] is of_core(found, 0)["NMDA.weight_a"] is OK

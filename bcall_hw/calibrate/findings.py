@@ -193,9 +193,10 @@ class Findings:
         noted = [self.failed.get(base, [_NONE] * len(self.cores))[index] for base in bases]
         if FailureReason.BIAS_STUCK in noted:
             return FailureReason.BIAS_STUCK
-        leak = self.first.get("tau_s")
-        unknown = leak is not None and not np.isfinite(leak.median[index]) and FailureReason.UNOBSERVABLE not in noted
-        return FailureReason.TOO_NOISY if "tau_s" in bases and unknown else _NONE
+        if "tau_s" not in bases or noted[-1] is not _NONE:
+            return _NONE
+        leaks = [found["tau_s"] for found in (self.first, self.held) if "tau_s" in found]
+        return _NONE if all(np.isfinite(leak.median[index]) for leak in leaks) else FailureReason.TOO_NOISY
 
     def _after(self, quantity: str, index: int) -> float | None:
         """Spread with what the record does about it: CAM trim of weights at eight copies, the better leak of each neuron."""
