@@ -106,8 +106,13 @@ def test_silent_backend() -> None:
 def test_a_stuck_bias_is_never_called_calibrated(stuck: Stuck, quantity: str) -> None:
     found = run(FaultyBoard(CHIP, plain(), stuck=stuck), SYNAPSE if "AMPA" in quantity else SOMA)
     # The scan drives neurons through AMPA with time constants of its own: there a stuck one is too much for the core.
-    wanted = FailureReason.OVERLOAD if quantity == "AMPA.tau_s" else FailureReason.BIAS_STUCK
-    assert reasons(found)[quantity] is wanted, reasons(found)
+    # A leak that stands still makes the core's capacitance look large, and the drive for it too much.
+    allowed = {
+        "refractory_s": (FailureReason.BIAS_STUCK,),
+        "tau_s": (FailureReason.BIAS_STUCK, FailureReason.OVERLOAD),
+        "AMPA.tau_s": (FailureReason.OVERLOAD,),
+    }
+    assert reasons(found)[quantity] in allowed[quantity], reasons(found)
 
 
 @pytest.mark.parametrize("for_good", [False, True])

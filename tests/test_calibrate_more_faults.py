@@ -188,7 +188,8 @@ def test_times_of_the_soma_that_spikes_cannot_show_are_told() -> None:
     found = run(FaultyBoard(CHIP, profile), soma(tau_s=1e-4, refractory_s=5e-4))
     told = reasons(found)
     assert told["tau_s"] is told["refractory_s"] is FailureReason.UNOBSERVABLE
-    assert told["pulse_width_s"] in (OK, FailureReason.TOO_NOISY)
+    # Every interval holds a refractory period: what is measured through an unknown one is not called calibrated.
+    assert told["pulse_width_s"] in (FailureReason.UNOBSERVABLE, FailureReason.TOO_NOISY)
     nothing_false(found, profile)
 
 

@@ -31,6 +31,7 @@ class Bench:
         entries: which CAM entries work, shape (cores, neurons, entries).
         grain_s: finest time by which spikes of this board differ (s): its time stamps' unit, or an emulator's step.
         charge_scale: soma's capacitance / nominal, of each core.
+        bracketed: cores whose capacitance lies where it was looked for; of the others nothing is known.
         dc_scale: constant current / nominal; `dc_error` its relative standard error.
         leak_scale: leak current / nominal, under the first bias.
         threshold_scale: spike threshold / the chip model's.
@@ -42,6 +43,7 @@ class Bench:
     entries: BoolArray = field(default_factory=lambda: np.ones(0, dtype=bool))
     grain_s: float = 0.0
     charge_scale: FloatArray = field(default_factory=lambda: np.ones(0))
+    bracketed: BoolArray = field(default_factory=lambda: np.ones(0, dtype=bool))
     dc_scale: FloatArray = field(default_factory=lambda: np.ones(0))
     dc_error: FloatArray = field(default_factory=lambda: np.ones(0))
     leak_scale: FloatArray = field(default_factory=lambda: np.ones(0))
@@ -58,6 +60,7 @@ class Bench:
             np.ones((cores, neurons)) for _ in range(4)
         )
         self.dc_error = np.zeros((cores, neurons))
+        self.bracketed = np.ones(cores, dtype=bool)
         #: Currents of the codes that are set, by role, shape (cores,).
         self.current_a: dict[str, FloatArray] = {}
 

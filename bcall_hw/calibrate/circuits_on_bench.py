@@ -140,19 +140,19 @@ class DpiBench:
 
     # Synapses --------------------------------------------------------------------------------------------------------
 
-    def synapse(self, kind: SynapseType, held_out: bool) -> None:
+    def synapse(self, kind: SynapseType, held_out: bool, correct: bool = True) -> None:
         """Time constant and weight of a type; held out, on the final codes, and once more where they miss.
 
         Codes that the backend refuses, after a bias did something else than it was told, end this type alone.
         """
         try:
-            self._synapse(kind, held_out)
+            self._synapse(kind, held_out, correct)
         except EmulatorOverflow:
             every = np.ones(len(self.bench.rig.cores), dtype=bool)
             for part in ("tau_s", "weight_a"):
                 self.findings.fail(f"{kind}.{part}", every, FailureReason.BACKEND_ERROR)
 
-    def _synapse(self, kind: SynapseType, held_out: bool) -> None:
+    def _synapse(self, kind: SynapseType, held_out: bool, correct: bool) -> None:
         wanted = self.neuron.synapses[kind]
         listeners.listen(self.bench.rig)
         if self._cannot_see(kind, wanted):
@@ -168,7 +168,7 @@ class DpiBench:
             predicted = self._set(kind, wanted)
             seen = self._observed(kind, predicted)
             self.findings.held |= {f"{kind}.tau_s": seen.tau, f"{kind}.weight_a": seen.weight}
-            if turn or not self._missed(kind, wanted):
+            if turn or not correct or not self._missed(kind, wanted):
                 return
             self._learn(kind, seen, predicted)
 
@@ -243,7 +243,7 @@ class DpiBench:
         strength = 2.0 * synapse.wanted_volley_a(self.bench, self._exciting())
         for turn in range(2):
             before = {name: self.findings.codes.get(f"{hold}.{name}") for name in ("tau_s", "weight_a")}
-            self._set(hold, SynapseParameters(tau_s=_HOLD_TAU_S, weight_a=strength))
+            self._set(hold, SynapseParameters(tau_s=_HOLD_TAU_S, weight_a=strength), target=False)
             for name, codes in before.items():  # the holding synapse is no result
                 if codes is not None:
                     self.findings.codes[f"{hold}.{name}"] = codes

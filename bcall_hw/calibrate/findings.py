@@ -56,7 +56,7 @@ class Findings:
         scanned: result of the scan.
         threshold: spike threshold over the chip model's.
         sentinel: currents (A) and intervals (s) of a measurement that is repeated at the end.
-        drifted: cores whose sentinel changed.
+        drifted: cores whose sentinel changed; `drift_checked` whether it was looked at.
         curves: F-I curve of each core.
     """
 
@@ -77,6 +77,7 @@ class Findings:
     drifted: BoolArray = field(default_factory=lambda: np.zeros(0, dtype=bool))
     curves: dict[Core, list[tuple[float, float, float, float]]] = field(default_factory=dict)
     out_of_budget: bool = False
+    drift_checked: bool = False
 
     def __post_init__(self) -> None:
         self.lost = [_NONE] * len(self.cores)
@@ -181,6 +182,8 @@ class Findings:
         # What was measured before the core changed need not hold any more, however well it hit.
         if self.drifted[index]:
             return FailureReason.DRIFT
+        if self.out_of_budget and not self.drift_checked:
+            return FailureReason.BUDGET  # nobody knows whether it still holds
         if abs(median / target - 1.0) <= tolerance:
             return self._of_base(quantity, index)
         if abs(self.coarse.get(quantity, np.zeros(len(self.cores)))[index]) > 0.7 * tolerance:
@@ -193,9 +196,15 @@ class Findings:
         noted = [self.failed.get(base, [_NONE] * len(self.cores))[index] for base in bases]
         if FailureReason.BIAS_STUCK in noted:
             return FailureReason.BIAS_STUCK
+        if quantity not in _BASES and noted[0] is not _NONE:
+            return FailureReason.UNOBSERVABLE  # every interval holds a refractory period
+        if quantity == "tau_s" and not self.bench.bracketed[index]:
+            return FailureReason.DID_NOT_CONVERGE
         if "tau_s" not in bases or noted[-1] is not _NONE:
             return _NONE
         leaks = [found["tau_s"] for found in (self.first, self.held) if "tau_s" in found]
+        if not self.bench.bracketed[index]:
+            return FailureReason.DID_NOT_CONVERGE
         return _NONE if all(np.isfinite(leak.median[index]) for leak in leaks) else FailureReason.TOO_NOISY
 
     def _after(self, quantity: str, index: int) -> float | None:

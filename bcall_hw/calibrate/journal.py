@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 _KIND, _VERSION = "calibration_journal", 1
 _OF_BENCH = (
-    "alive", "entries", "charge_scale", "dc_scale", "dc_error", "leak_scale", "threshold_scale", "refractory_scale",
+    "alive", "entries", "bracketed", "charge_scale", "dc_scale", "dc_error", "leak_scale", "threshold_scale",
+    "refractory_scale",
 )  # fmt: skip
 _MASKS, _LISTS = ("alive", "hot", "silent"), ("dead_cam", "stuck_tag_bits", "unclear", "unmeasured")
 
@@ -60,6 +61,7 @@ class Journal:
             "done": done, "turn": turn, "spent_s": self.rig.spent_s, "grain_s": bench.grain_s,
             "overloaded": sorted(self.rig.overloaded),
             "lost": [reason.value for reason in f.lost], "out_of_budget": f.out_of_budget,
+            "drifted": f.drifted.tolist(), "drift_checked": f.drift_checked,
             "failed": {q: [reason.value for reason in reasons] for q, reasons in f.failed.items()},
             "codes": {q: [{n: c.model_dump() for n, c in mine.items()} for mine in every] for q, every in f.codes.items()},
             "curves": [[*core, points] for core, points in f.curves.items()],
@@ -141,7 +143,8 @@ class Journal:
         bench.grain_s = float(small["grain_s"])
         bench.current_a = {role: np.array(values) for role, values in small["current_a"].items()}
         f.lost = [FailureReason(reason) for reason in small["lost"]]
-        f.out_of_budget = bool(small["out_of_budget"])
+        f.out_of_budget, f.drift_checked = bool(small["out_of_budget"]), bool(small["drift_checked"])
+        f.drifted = np.array(small["drifted"], dtype=bool)
         f.failed = {q: [FailureReason(reason) for reason in reasons] for q, reasons in small["failed"].items()}
         f.codes = {q: [{n: BiasCode(**c) for n, c in mine.items()} for mine in every] for q, every in small["codes"].items()}
         f.curves = {(int(chip), int(core)): [tuple(p) for p in points] for chip, core, points in small["curves"]}

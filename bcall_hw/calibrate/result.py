@@ -39,7 +39,13 @@ def outcome_record(
     made = now or datetime.now(timezone.utc)
     gains = _gains(findings)
     good = {(m.quantity, (m.chip, m.core)) for m in measured if m.ok}
-    good |= {("tau2_s", core) for quantity, core in good if quantity == "tau_s"}
+    second, stuck = findings.first.get("tau2_s"), findings.failed.get("tau2_s")
+    for index, core in enumerate(findings.cores):
+        told = (
+            second is not None and np.isfinite(second.median[index]) and not (stuck and stuck[index] is not FailureReason.NONE)
+        )
+        if told and ("tau_s", core) in good:
+            good.add(("tau2_s", core))
     # The constant current is measured with every soma, asked for or not.
     if not targets.neuron.dc_a:
         good |= {("dc_a", core) for quantity, core in good if quantity == "tau_s"}
@@ -96,7 +102,8 @@ def _scales(findings: Findings, good: set[Good]) -> tuple[dict[str, float], tupl
     circuits = {"tau_s": "soma", "refractory_s": "refractory", "pulse_width_s": "pulse"}
     circuits |= {f"{t.name}.tau_s": t.name for t in findings.chip.synapse_types} | {"adaptation.tau_s": "AHP"}
     capacitances, rows = {}, []
-    for quantity, values in sorted(findings.scales.of.items()):
+    # The membrane's capacitance comes from the first leak, before the second one is looked at.
+    for quantity, values in sorted(findings.scales.of.items(), key=lambda item: (item[0] == "tau2_s", item[0])):
         usable = np.array([(quantity, core) in good for core in findings.cores])
         whole = 1.0
         circuit = "soma" if quantity == "tau2_s" else circuits.get(quantity)
@@ -135,8 +142,9 @@ def _excluded(findings: Findings, gains: dict[str, Estimate], keep: float) -> tu
         value = gains[quantity].value
         with np.errstate(invalid="ignore", divide="ignore"):
             far = np.abs(np.log(value)) > np.log(_OUTLIER)
+        of_core = usable & np.isfinite(value).any(axis=1)
         for mask, reason in ((~(value > 0), ExclusionReason.UNMEASURED), (far, ExclusionReason.OUTLIER)):
-            for index, neuron in np.argwhere(mask & usable[:, None]).tolist():
+            for index, neuron in np.argwhere(mask & of_core[:, None]).tolist():
                 if (index, neuron) not in dead:
                     reasons.setdefault((index, neuron), reason)
     if keep < 1:
@@ -177,5 +185,5 @@ def _second_leaks(findings: Findings, gains: dict[str, Estimate], good: set[Good
     return tuple(
         SecondLeak(chip=chip, core=core, ratio=float(ratio[index]), neurons=tuple(np.flatnonzero(nearer[index]).tolist()))
         for index, (chip, core) in enumerate(findings.cores)
-        if nearer[index].any() and ("tau_s", (chip, core)) in good
+        if nearer[index].any() and ("tau2_s", (chip, core)) in good
     )

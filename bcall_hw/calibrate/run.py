@@ -269,8 +269,7 @@ class CalibrationRun:
             stuck = moved < STUCK
             self.scales.of[quantity] = np.where(np.isfinite(found.median), found.median * given / self.bench.charge_c, scale)
             self.findings.first[quantity] = found
-            if quantity == "tau_s":
-                self.findings.fail("tau_s", stuck, FailureReason.BIAS_STUCK)
+            self.findings.fail(quantity, stuck, FailureReason.BIAS_STUCK)
 
     def held_out_soma(self) -> None:
         """Refractory period, membrane and constant current on the codes that the record gives, and F-I curves."""
@@ -306,7 +305,7 @@ class CalibrationRun:
             found["dc_a"] = soma.constant_current(self.bench, self.dpis.currents("dc_a"))
         for kind in sorted(self.targets.neuron.synapses):
             if f"{kind}.tau_s" in wanted:
-                self.dpis.synapse(kind, held_out=True)
+                self.dpis.synapse(kind, held_out=True, correct=False)
                 found |= {q: e for q, e in self.findings.held.items() if q.startswith(f"{kind}.")}
                 break
         return found
@@ -321,6 +320,7 @@ class CalibrationRun:
         now, _ = self.bench.intervals(self.rig.run(0.5, settle_s=0.1))
         with np.errstate(invalid="ignore"):
             change = medians(np.where(self.bench.alive, now / then, np.nan)) - 1.0
+        self.findings.drift_checked = True
         self.findings.drifted = np.abs(np.nan_to_num(change, nan=1.0)) > _DRIFT
 
     def _sentinel(self) -> tuple[dict[str, Any], Any]:

@@ -20,6 +20,8 @@ SHORT_S = 0.5e-3
 _LEAST_SHARE = 0.2
 #: Spike threshold / I_th where the threshold is measured.
 _THRESHOLD_RATIO = 20.0
+#: Where the capacitance is looked for, ln over the rough one.
+_BRACKET = (-1.5, 1.2)
 _SHORTEST_S, _SPIKES = 0.3, 28
 #: Drive / leak in the measurement of the leak: near the rheobase, where the interval depends on the leak most.
 _LEAK_LADDER = (1.7, 2.3, 3.5)
@@ -120,9 +122,10 @@ def drive(bench: Bench) -> tuple[Estimate, Estimate]:
 
     # A capacitance that is too large asks for too much current, and for relatively more of it where feedback helps: the gap
     # rises with it, nearly in a straight line.
-    low, high = np.full(len(rough), -0.7), np.full(len(rough), 0.5)
+    low, high = np.full(len(rough), _BRACKET[0]), np.full(len(rough), _BRACKET[1])
     of_low, of_high = gap(low), gap(high)
-    for _ in range(4):
+    bench.bracketed = (of_low < 0) & (of_high > 0)
+    for _ in range(6):
         with np.errstate(invalid="ignore", divide="ignore"):
             guess = low - of_low * (high - low) / (of_high - of_low)
         guess = np.clip(np.where(np.isfinite(guess), guess, 0.0), low, high)

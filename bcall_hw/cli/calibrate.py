@@ -77,10 +77,6 @@ def calibrate(
         journal = out / "journal.h5"
         if resume and not journal.is_file():
             raise InvalidValue("there is no journal to go on from", where="--resume", used=str(out), fix="Start without it.")
-        earlier = out / "record.json"
-        if not resume and earlier.is_file():  # whatever comes of this run, it is not taken for its record
-            earlier.replace(out / "record.before.json")
-            notes.print(f"the record that was there is now {out / 'record.before.json'}", highlight=False)
         with notes.status(f"opening {backend}"):
             opened = _open(backend, model, board, dt_us, pulses, chosen)
         try:
@@ -91,8 +87,12 @@ def calibrate(
                 )  # fmt: skip
         finally:
             opened.close()
+        earlier = out / "record.json"
+        if earlier.is_file():  # whatever came of this run, an older record is not taken for it
+            earlier.replace(out / "record.before.json")
+            notes.print(f"the record that was there is now {out / 'record.before.json'}", highlight=False)
         if outcome.record is not None:
-            save_calibration(outcome.record, out / "record.json")
+            save_calibration(outcome.record, earlier)
         write_page(out / "report.html", outcome, model)
         journal.unlink(missing_ok=True)
     if as_json:
