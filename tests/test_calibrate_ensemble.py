@@ -225,6 +225,7 @@ def test_ctrl_c_ends_what_runs_and_begins_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(script), str(marks)], capture_output=True, text=True, timeout=50, check=False,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell ignores Ctrl-C for its children
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
     assert time.monotonic() - begin < 45
