@@ -140,17 +140,6 @@ def test_interruption_leaves_registers_as_they_were(tmp_path: Path) -> None:
     assert board.read_back() == before
 
 
-@pytest.mark.parametrize("noise_a", [1e-11, 1e-10])
-def test_noise_makes_no_false_ok(noise_a: float) -> None:
-    profile = plain(noise_a=noise_a)
-    found = run(FaultyBoard(CHIP, profile))
-    nothing_false(found, profile)
-    assert set(reasons(found).values()) <= {
-        FailureReason.NONE, FailureReason.TOO_NOISY, FailureReason.NO_SPIKES, FailureReason.HELD_OUT_MISSED,
-        FailureReason.DRIFT, FailureReason.TOO_FEW_NEURONS, FailureReason.BIAS_STUCK,
-    }  # fmt: skip
-
-
 def test_drift_in_mid_run_is_called_drift() -> None:
     profile = plain()
     moved = profile.model_copy(
