@@ -142,8 +142,7 @@ def inverted(predict: Predict, wanted: FloatArray, low: float, high: float, risi
                 continue
             slope = (predict(np.exp(found + 0.002)) - value) / 0.002
             newton = found + (wanted - value) / np.where(slope == 0, np.nan, slope)
-        inside = (newton >= below) & (newton <= above)
-        found = np.where(inside, newton, middle)
+        found = np.where(np.isfinite(newton), np.clip(newton, below, above), middle)
     ends = predict(np.full(wanted.shape, low)), predict(np.full(wanted.shape, high))
     lowest, highest = ends if rising else ends[::-1]
     with np.errstate(invalid="ignore"):
