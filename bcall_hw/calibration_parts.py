@@ -120,7 +120,8 @@ class Measured(OfCore):
         target, achieved: of the core's median, in `unit`; `achieved` is None where nothing could be measured.
         interval: 95 %, of `achieved`.
         residual: achieved / target - 1.
-        spread_before, spread_after: CV over the core's neurons.
+        spread_before: CV over the core's neurons.
+        spread_after: the same with CAM trim (eight copies) or the better leak of each neuron, chosen by another measurement.
         neurons: how many were measured.
         codes: that give the target, by bias name.
         ok: whether the quantity is calibrated.

@@ -13,17 +13,14 @@ class FailureReason(str, Enum):
     NO_SPIKES = "no_spikes"
     TOO_FEW_NEURONS = "too_few_neurons"
     TOO_NOISY = "too_noisy"
-    NOT_MONOTONIC = "not_monotonic"
     DID_NOT_CONVERGE = "did_not_converge"
     HELD_OUT_MISSED = "held_out_missed"
     CODE_TOO_COARSE = "code_too_coarse"
     BIAS_STUCK = "bias_stuck"
     OVERLOAD = "overload"
     BACKEND_ERROR = "backend_error"
-    BOARD_LOST = "board_lost"
     DRIFT = "drift"
     BUDGET = "budget"
-    INTERRUPTED = "interrupted"
     UNOBSERVABLE = "unobservable"
 
 

@@ -115,7 +115,6 @@ def bars(boards: list[dict[str, Any]]) -> dict[str, Any]:
         "neurons": added(board["neurons"] for board in boards),
         "cam": added(board["cam"] for board in boards),
         "gain_interval_coverage": coverage("gains"),
-        "weight_gain_coverage_measured_entries": coverage("gains_of_entries"),
         "median_interval_coverage": share(row["covered"] for row in rows if row["covered"] is not None),
         "board_s": spread(board["board_s"] for board in boards),
         "cpu_s": spread(board["cpu_s"] for board in boards) | {"sum": sum(board["cpu_s"] for board in boards)},
@@ -159,8 +158,6 @@ def table(found: dict[str, Any]) -> str:
         f"and {percent(medians['share'])} of {medians['n']} core medians"
     )
     lines.append("  gains by parameter: " + ", ".join(f"{q} {percent(v)}" for q, v in gains["by_parameter"].items()))
-    of_entries = found["weight_gain_coverage_measured_entries"]["by_parameter"]
-    lines.append("  weights of the entries measured: " + ", ".join(f"{q} {percent(v)}" for q, v in of_entries.items()))
     board, cpu = found["board_s"], found["cpu_s"]
     lines.append(
         f"a board: {board['median'] or 0:.1f} s of board time (most {board['max'] or 0:.1f}), {cpu['median'] or 0:.0f} s of "

@@ -1,9 +1,8 @@
 """What a calibration record says of a virtual board, against what the board's profile says.
 
 The equations are those of docs/emulator_specification.md, "From registers to parameters", written here anew; of the
-calibration's own code only the membrane's integral is used, for rates, and which CAM entries it measured with. The weight of an
-event is that of the neuron's mean working CAM entry; intervals of weights are also held to the mean of the entries that were
-measured (`gains_of_entries`), since they cannot know the others.
+calibration's own code only the membrane's integral is used, for rates. The weight of an
+event is that of the neuron's mean working CAM entry.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ import numpy as np
 from bcall_hw import circuits
 from bcall_hw.arrays import BoolArray, FloatArray
 from bcall_hw.backend.emulator.profile import BoardProfile
-from bcall_hw.calibrate import listeners
 from bcall_hw.calibrate.membrane import rise_time_s, spike_potential
 from bcall_hw.chip_model import ChipModel
 
@@ -31,7 +29,6 @@ DECADE_NAMES = (
 BASE_COPIES = (4, 8)
 #: Share of a core's neurons that is kept for the rates; rise (s) of the median neuron under their current.
 KEPT, RISE_S = 0.75, 0.02
-EVERY = slice(None)
 _CIRCUITS = {"adaptation": "AHP"}
 
 
@@ -71,23 +68,15 @@ class Truth:
         """Current of the bias that sets a quantity (A); None without codes."""
         return self.currents_a(codes).get(_role(quantity))
 
-    def values(
-        self, chip_id: int, core: int, quantity: str, codes: Mapping[str, Mapping[str, int]], entries: slice = EVERY
-    ) -> FloatArray | None:
-        """A quantity of every neuron of a core under codes, in its SI unit; None where they do not hold what it needs.
-
-        Args:
-            entries: CAM entries whose mean a weight is.
-        """
+    def values(self, chip_id: int, core: int, quantity: str, codes: Mapping[str, Mapping[str, int]]) -> FloatArray | None:
+        """A quantity of every neuron of a core under codes, in its SI unit; None where they do not hold what it needs."""
         current = self.currents_a(codes)
         try:
-            return self._values(chip_id, core, quantity, current, entries)
+            return self._values(chip_id, core, quantity, current)
         except KeyError:
             return None
 
-    def _values(
-        self, chip_id: int, core: int, quantity: str, current: Mapping[str, float], entries: slice = EVERY
-    ) -> FloatArray:
+    def _values(self, chip_id: int, core: int, quantity: str, current: Mapping[str, float]) -> FloatArray:
         def a(role: str) -> FloatArray:
             return np.asarray(current[role] * self.factor[role][chip_id, core])
 
@@ -108,8 +97,8 @@ class Truth:
         weight = full * -np.expm1(-width / tau)
         if name == "adaptation":
             return np.asarray(weight)
-        works = self.works[chip_id, core][:, entries]
-        added = np.where(works, self.entries[chip_id, core][:, entries], 0.0)
+        works = self.works[chip_id, core]
+        added = np.where(works, self.entries[chip_id, core], 0.0)
         return np.asarray(weight * added.sum(axis=1) / works.sum(axis=1))
 
     def _tau_charge_c(self, circuit: str) -> float:
@@ -160,7 +149,7 @@ def judged(truth: Truth, found: Mapping[str, Any]) -> dict[str, Any]:
     record, cores = found["record"], [_core_row(truth, m) for m in found["measured"]]
     rows: dict[str, Any] = {"seed": found["seed"], "ok": found["ok"], "board_s": found["board_s"], "cores": cores}
     if record is None:
-        return rows | {"weights": [], "rates": [], "gains": {}, "gains_of_entries": {}, "neurons": {}, "cam": {}}
+        return rows | {"weights": [], "rates": [], "gains": {}, "neurons": {}, "cam": {}}
     of_core: dict[tuple[int, int], dict[str, Any]] = {}
     for m in found["measured"]:
         of_core.setdefault((m["chip"], m["core"]), {})[m["quantity"]] = m
@@ -169,7 +158,7 @@ def judged(truth: Truth, found: Mapping[str, Any]) -> dict[str, Any]:
         gains.setdefault((g["chip"], g["core"]), {})[g["quantity"]] = g
     listed = {(d[0], d[1], d[2]): "dead" for d in record["dead_neurons"]}
     listed |= {(e["chip"], e["core"], e["neuron"]): e["reason"] for e in record["excluded"]}
-    parts: dict[str, Any] = {"weights": [], "rates": [], "gains": {}, "gains_of_entries": {}}
+    parts: dict[str, Any] = {"weights": [], "rates": [], "gains": {}}
     parts["neurons"] = _neurons(truth, list(of_core), listed)
     parts["cam"] = _cam(truth, list(of_core), record)
     for core, measured in of_core.items():
@@ -181,11 +170,7 @@ def judged(truth: Truth, found: Mapping[str, Any]) -> dict[str, Any]:
         parts["weights"] += _weights(truth, core, measured, mine, used, record)
         parts["rates"] += _rates(truth, core, measured, mine, used)
         for quantity, gain in mine.items():
-            name, _, part = quantity.partition(".")
             _count(parts["gains"], quantity, _coverage(truth, core, quantity, measured, gain))
-            if part == "weight_a" and name != "adaptation":
-                mean_of = listeners.entries_of(truth.chip, name)
-                _count(parts["gains_of_entries"], quantity, _coverage(truth, core, quantity, measured, gain, mean_of))
     return rows | parts
 
 
@@ -267,12 +252,11 @@ def _rates(
 
 
 def _coverage(
-    truth: Truth, core: tuple[int, int], quantity: str, measured: Mapping[str, Any], gain: Mapping[str, Any],
-    entries: slice = EVERY,
-) -> tuple[int, int]:  # fmt: skip
+    truth: Truth, core: tuple[int, int], quantity: str, measured: Mapping[str, Any], gain: Mapping[str, Any]
+) -> tuple[int, int]:
     """How many neurons' true gains lie in their 95 % intervals, and of how many."""
     codes = measured.get(quantity, {"codes": {}})["codes"]
-    values = truth.values(*core, quantity, codes, entries)
+    values = truth.values(*core, quantity, codes)
     if values is None and quantity in ("tau_s", "tau2_s", "dc_a"):  # their gains do not hang on a code
         factor = truth.factor[_role(quantity)][core]
         values = factor if quantity == "dc_a" else 1.0 / factor

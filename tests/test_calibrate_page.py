@@ -292,7 +292,7 @@ def test_one_core_with_a_picture_of_its_own(tmp_path: Path, chip: ChipModel) -> 
     assert [axes.get_title() for axes in figure.axes] == ["chip 1 core 2"]
 
 
-@pytest.mark.parametrize("reason", [FailureReason.NO_SPIKES, FailureReason.BOARD_LOST])
+@pytest.mark.parametrize("reason", [FailureReason.NO_SPIKES, FailureReason.OVERLOAD])
 def test_no_record(tmp_path: Path, chip: ChipModel, capsys: pytest.CaptureFixture[str], reason: FailureReason) -> None:
     found = tuple(one((0, 0), quantity, None, reason) for quantity in TARGETS)
     outcome = Outcome(record=None, measured=found, curves={}, board_s=0.5)

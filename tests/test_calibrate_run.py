@@ -71,22 +71,20 @@ def test_gains_are_those_of_the_neurons(outcome: Outcome, hidden: BoardProfile) 
             continue
         truth = true_values(hidden, CHIP, CORE, gains.quantity, codes[gains.quantity])
         if gains.quantity.endswith("weight_a"):
-            truth = truth * _mean_entry_factor(hidden, gains.quantity.partition(".")[0])
+            truth = truth * _mean_entry_factor(hidden)
         truth = truth / np.nanmedian(truth)
         known = [n for n, g in enumerate(gains.gain) if g is not None]
         assert len(known) > 240
         off = np.array([gains.gain[n] / truth[n] for n in known])  # type: ignore[operator]
         assert np.std(off) < 0.06, gains.quantity
         inside = [gains.low[n] <= truth[n] <= gains.high[n] for n in known]  # type: ignore[operator]
-        assert 0.75 < np.mean(inside) <= 1.0, gains.quantity
+        assert 0.88 < np.mean(inside) <= 1.0, gains.quantity
 
 
-def _mean_entry_factor(profile: BoardProfile, kind: str) -> np.ndarray:
-    from bcall_hw.calibrate.listeners import entries_of
-
+def _mean_entry_factor(profile: BoardProfile) -> np.ndarray:
     factors = profile.entry_factors(CHIP)
     assert factors is not None
-    return np.asarray(factors[CORE][:, entries_of(CHIP, kind)].mean(axis=1))
+    return np.asarray(factors[CORE].mean(axis=1))
 
 
 def test_record_names_board_chip_and_time_and_is_loaded_again(outcome: Outcome, hidden: BoardProfile, tmp_path: Path) -> None:

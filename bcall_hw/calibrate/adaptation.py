@@ -35,14 +35,13 @@ _UNDERSTATED = 1.8
 
 
 def measure(
-    bench: Bench, tau_s: float, hold: str, hold_weight_a: float, enable: BiasCode, trials: int = _TRIALS
+    bench: Bench, tau_s: float, hold_weight_a: float, enable: BiasCode, trials: int = _TRIALS
 ) -> tuple[Estimate, Estimate]:
     """Time constant (s) and current of one own spike (A) under the codes that are set for the adaptation circuit.
 
     Args:
         tau_s: time constant that is expected.
-        hold: an inhibiting type whose codes are set for `_HOLD_TAU_S`.
-        hold_weight_a: current of one of its events (A).
+        hold_weight_a: current (A) of one event of the type that the bench listens to: an inhibiting one of `_HOLD_TAU_S`.
         enable: code that lets the circuit work.
     """
     cores, neurons = bench.rig.shape
@@ -54,7 +53,7 @@ def measure(
     runs: dict[bool, list[SpikeTrains]] = {True: [], False: []}
     for trial in range(trials):
         times = np.arange(0.001, held - 0.0004 * trial, _VOLLEY_S)
-        train, _ = listeners.volleys(bench.chip, hold, times, events, 0.0)
+        train, _ = listeners.volleys(bench.chip, times, events, 0.0)
         for on in (True, False):
             bench.rig.set({"ahp_enable": enable if on else BiasCode(coarse=0, fine=0)})
             trains = bench.rig.run(held + looked, train)
@@ -68,7 +67,7 @@ def measure(
     small = 0.02 * net
     with np.errstate(invalid="ignore", divide="ignore"):
         per_ampere = ((speed - 1.0 / bench.rise_s(clock=False, more_a=-small)) / small).ravel()
-        weight = Estimate(size.value / per_ampere, np.hypot(size.error, _NEURON_ERROR), WEIGHT_ERROR)
+        weight = Estimate(size.value / per_ampere, np.hypot(size.error, _NEURON_ERROR), WEIGHT_ERROR, _NEURON_ERROR)
     shape = (cores, neurons)
     first = Estimate(tau.value, _UNDERSTATED * tau.error).reshaped(shape), weight.reshaped(shape)
     found, which = first, np.arange(0, cores * neurons, max(1, cores * neurons // _TRIED))
@@ -96,5 +95,5 @@ def _late_interval(runs: list[SpikeTrains]) -> FloatArray:
 def _fit(runs: list[SpikeTrains], base: FloatArray, dead: FloatArray, looked: float, tau_s: float) -> tuple[Estimate, Estimate]:
     spikes = phase.joined([phase.after_causes(trains, np.zeros(1), looked, base, dead, skip=_SKIPPED) for trains in runs])
     kernel = phase.own_spikes_after(_SKIPPED - 1)
-    tau, size, _ = phase.fitted(spikes, kernel, np.full(base.size, tau_s), len(runs))
+    tau, size = phase.fitted(spikes, kernel, np.full(base.size, tau_s), len(runs))
     return tau, size

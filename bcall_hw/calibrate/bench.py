@@ -84,17 +84,19 @@ class Bench:
     def set_currents(self, **wished_a: npt.ArrayLike) -> None:
         """Set biases, by role, to the codes nearest to wished currents (A), one for all cores or one each.
 
-        What the codes give stands in `current_a` then.
+        What the codes give stands in `current_a` then, also where a wish lies beyond all codes. A core whose wish is NaN is
+        not measured: it gets the smallest current, and stands as NaN.
         """
         cores = self.rig.shape[0]
         codes: list[dict[str, BiasCode]] = [{} for _ in range(cores)]
         lowest, highest = current_range_a(self.chip)
         for role, wished in wished_a.items():
             every = np.broadcast_to(np.asarray(wished, dtype=np.float64), (cores,))
+            within = np.clip(np.where(np.isnan(every), lowest, every), lowest, highest)
             given = np.empty(cores)
-            for core, current in enumerate(np.clip(np.nan_to_num(every, nan=lowest), lowest, highest).tolist()):
+            for core, current in enumerate(within.tolist()):
                 codes[core][role], given[core] = nearest_code(self.chip, current, role)
-            self.current_a[role] = given
+            self.current_a[role] = np.where(np.isnan(every), np.nan, given)
         self.rig.set(codes)
 
     def set_codes(self, codes: list[dict[str, BiasCode]]) -> None:

@@ -8,8 +8,9 @@ import numpy as np
 
 from bcall_hw.backend import Backend
 from bcall_hw.calibrate.estimate import Z95
+from bcall_hw.calibrate.restoring import restoring
 from bcall_hw.calibrate.rig import Core, Report
-from bcall_hw.calibrate.run import CalibrationRun, restored
+from bcall_hw.calibrate.run import CalibrationRun
 from bcall_hw.calibrate.targets import Targets
 from bcall_hw.calibration import Calibration, check_board
 from bcall_hw.chip_model import ChipModel
@@ -61,8 +62,8 @@ def check(
         raise InvalidValue("nothing in this record can be measured again", where="calibrate --check", used="no quantity is ok")
     targets = _targets_of(record, tolerance)
     before = backend.read_back()
-    run = CalibrationRun(backend, chip, cores, targets, budget_s, seed, report, None, pulses)
-    try:
+    run = CalibrationRun(backend, chip, cores, targets, budget_s, seed, report, pulses)
+    with restoring(run.rig, lambda: before):
         for index, core in enumerate(cores):
             left_out = [n for c, k, n in record.defects.dead_neurons if (c, k) == core]
             run.bench.alive[index, left_out] = False
@@ -71,8 +72,6 @@ def check(
             scale = circuit_scale.get(quantity, 1.0) * record.capacitance_scale.get(_CIRCUIT.get(quantity, _of(quantity)), 1.0)  # type: ignore[call-overload]
             run.scales.of.setdefault(m.quantity, np.ones(len(cores)))[cores.index(core)] = scale
         now = run.few_quantities([q for q in targets.quantities() if any(name == q for name, _ in known)])
-    finally:
-        restored(backend, run.rig, before)
     found = []
     for quantity, estimate in now.items():
         median, error = estimate.median, estimate.median_error

@@ -110,14 +110,14 @@ class DpiBench:
 
     def _pulse(self) -> Estimate:
         bench, kind = self.bench, self._exciting()
-        listeners.listen(bench.rig)
+        listeners.listen(bench.rig, kind)
         pulse_a, width = self.currents("pulse_width_s"), _typical(self.predicted("pulse_width_s"))
         if np.isnan(width):
             return _nothing(bench)
         net = synapse.wanted_volley_a(bench, kind)
         for _ in range(2):
             bench.rest_currents()
-            scale = self.scales.of.get(f"{kind}.tau_s", np.ones(len(bench.rig.cores)))
+            scale = self.scales.so_far(f"{kind}.tau_s")
             tau_a = bench.tau_charge_c(kind) * scale / pulse.TAU_S
             gain_a = pulse.FULL_SCALE * net / pulse.WEIGHT_RATIO
             bench.set_currents(pulse_width=pulse_a)
@@ -131,8 +131,7 @@ class DpiBench:
             off = np.abs(np.log(seen.tau.median / pulse.TAU_S))
             if not np.nanmax(np.append(off, 0.0)) > 0.3:
                 break
-        width_found, _ = pulse.measure(bench, kind, seen, width, self._apart_s(width))
-        return width_found
+        return pulse.measure(bench, seen, width, self._apart_s(width))
 
     def _exciting(self) -> str:
         every = [t.name for t in self.chip.synapse_types if t.effect == "excitatory"]
@@ -154,7 +153,7 @@ class DpiBench:
 
     def _synapse(self, kind: SynapseType, held_out: bool, correct: bool) -> None:
         wanted = self.neuron.synapses[kind]
-        listeners.listen(self.bench.rig)
+        listeners.listen(self.bench.rig, kind)
         if self._cannot_see(kind, wanted):
             return
         if not held_out:
@@ -167,10 +166,10 @@ class DpiBench:
         for turn in range(2):
             predicted = self._set(kind, wanted)
             seen = self._observed(kind, predicted)
-            self.findings.held |= {f"{kind}.tau_s": seen.tau, f"{kind}.weight_a": seen.weight}
+            self._hold(kind, seen)
             if turn or not correct or not self._missed(kind, wanted):
                 return
-            self._learn(kind, seen, predicted)
+            self._try_again(kind, seen, predicted)
 
     def _look(self, kind: str, wanted: SynapseParameters, target: bool) -> tuple[SynapseEstimate, dict[str, FloatArray]]:
         self.bench.rest_currents()
@@ -181,8 +180,21 @@ class DpiBench:
         return seen, given
 
     def _learn(self, name: str, seen: SynapseEstimate, predicted: dict[str, FloatArray]) -> None:
-        self.findings.learn(f"{name}.tau_s", seen.tau, predicted[f"{name}.tau_s"])
-        self.findings.learn(f"{name}.weight_a", seen.weight, predicted[f"{name}.weight_a"])
+        tau_s, pulse_s = predicted[f"{name}.tau_s"], predicted["pulse_width_s"]
+        self.findings.learn(f"{name}.tau_s", seen.tau, tau_s)
+        # The weight was predicted with the jump of a time constant that is known better now.
+        now_s = np.where(np.isfinite(seen.tau.median), seen.tau.median, tau_s)
+        better = synapse.jump_of(now_s, pulse_s) / synapse.jump_of(tau_s, pulse_s)
+        self.findings.learn(f"{name}.weight_a", seen.weight, predicted[f"{name}.weight_a"] * better)
+
+    def _hold(self, name: str, seen: SynapseEstimate) -> None:
+        self.findings.held |= {f"{name}.tau_s": seen.tau, f"{name}.weight_a": seen.weight}
+
+    def _try_again(self, name: str, seen: SynapseEstimate, predicted: dict[str, FloatArray]) -> None:
+        """Correct the scales; what was held out belongs to the codes that go, and proves nothing any more."""
+        self._learn(name, seen, predicted)
+        for part in ("tau_s", "weight_a"):
+            del self.findings.held[f"{name}.{part}"]
 
     def _missed(self, name: str, wanted: SynapseParameters) -> bool:
         """Whether some core's held-out value lies near the edge of the tolerance or beyond it."""
@@ -197,7 +209,7 @@ class DpiBench:
         bench = self.bench
         tau_s, weight_a, pulse_s = (_typical(predicted[n]) for n in (f"{kind}.tau_s", f"{kind}.weight_a", "pulse_width_s"))
         if np.isnan(tau_s * weight_a * pulse_s):
-            return SynapseEstimate(_nothing(bench), _nothing(bench), None)
+            return SynapseEstimate(_nothing(bench), _nothing(bench))
         wished = synapse.wanted_volley_a(bench, kind)
         for attempt in range(3):
             jump = float(synapse.jump_of(np.array(tau_s), pulse_s))
@@ -237,9 +249,9 @@ class DpiBench:
         wanted = self.neuron.adaptation
         if wanted is None or self._cannot_see("adaptation", wanted):
             return
-        listeners.listen(self.bench.rig)
-        self.bench.rest_currents()
         hold = next(t.name for t in self.chip.synapse_types if t.effect == "subtractive")
+        listeners.listen(self.bench.rig, hold)
+        self.bench.rest_currents()
         strength = 2.0 * synapse.wanted_volley_a(self.bench, self._exciting())
         for turn in range(2):
             before = {name: self.findings.codes.get(f"{hold}.{name}") for name in ("tau_s", "weight_a")}
@@ -249,8 +261,8 @@ class DpiBench:
                     self.findings.codes[f"{hold}.{name}"] = codes
             predicted = self._set("adaptation", wanted)
             enable = self.scales.mapping.adaptation.enable_code
-            tau, weight = adaptation.measure(self.bench, wanted.tau_s, hold, strength, enable)
-            seen = SynapseEstimate(tau, weight, None)
+            tau, weight = adaptation.measure(self.bench, wanted.tau_s, strength, enable)
+            seen = SynapseEstimate(tau, weight)
             if not held_out:
                 self._learn("adaptation", seen, predicted)
                 ratio = (
@@ -259,10 +271,10 @@ class DpiBench:
                 if turn or 0.7 < ratio < 1.4:
                     break
                 continue
-            self.findings.held |= {"adaptation.tau_s": tau, "adaptation.weight_a": weight}
+            self._hold("adaptation", seen)
             if turn or not self._missed("adaptation", wanted):
                 break
-            self._learn("adaptation", seen, predicted)
+            self._try_again("adaptation", seen, predicted)
         self.bench.rig.set({"ahp_enable": BiasCode(coarse=0, fine=0)})
 
 

@@ -244,7 +244,7 @@ def calibrated_board(seed: int, options: BoardOptions) -> dict[str, Any]:
     )
     try:
         outcome = calibrate(
-            backend, chip, cores=options.cores, targets=options.targets.get(seed), budget_s=options.budget_s, seed=seed,
+            backend, chip, cores=options.cores, targets=options.targets.get(seed), budget_s=options.budget_s,
             keep=options.keep, now=utc_time(options.date, "BoardOptions, date"),
         )  # fmt: skip
     finally:

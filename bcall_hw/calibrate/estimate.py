@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,8 @@ Z95 = 1.959964
 MODEL_ERROR = 0.005
 #: Neurons with a relative error above this are not measured; fewer measured ones than this share do not make a core.
 LARGEST_ERROR, SMALLEST_SHARE = 0.25, 0.5
+#: Error of a measurement that no weight goes beyond.
+_SMALLEST = 1e-4
 _DRAWS = 200
 
 
@@ -28,11 +30,13 @@ class Estimate:
         value: shape (cores, neurons); NaN where it was not measured.
         error: relative standard error, same shape.
         common: relative error that the neurons of a core share: what the equations leave out.
+        each: part of `error` that another measurement of the same neuron has too, so that both together do not lessen it.
     """
 
     value: FloatArray
     error: FloatArray
     common: float = MODEL_ERROR
+    each: float = 0.0
 
     @property
     def measured(self) -> BoolArray:
@@ -75,19 +79,21 @@ class Estimate:
     def combined(self, other: Estimate) -> Estimate:
         """Both measurements together, weighted by their errors."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            a, b = (np.where(e.measured, e.error**-2.0, 0.0) for e in (self, other))
+            each = max(self.each, other.each)
+            a, b = (np.where(e.measured, 1.0 / np.maximum(e.error**2 - each**2, _SMALLEST**2), 0.0) for e in (self, other))
             total = a + b
             logs = (_times_log(a, self.value) + _times_log(b, other.value)) / total
-            common = max(self.common, other.common)
-            return Estimate(np.where(total > 0, np.exp(logs), np.nan), np.where(total > 0, total**-0.5, np.nan), common)
+            error = np.sqrt(1.0 / total + each**2)
+        known, common = total > 0, max(self.common, other.common)
+        return Estimate(np.where(known, np.exp(logs), np.nan), np.where(known, error, np.nan), common, each)
 
     def reshaped(self, shape: tuple[int, int]) -> Estimate:
         """The same neurons in another shape."""
-        return Estimate(self.value.reshape(shape), self.error.reshape(shape), self.common)
+        return replace(self, value=self.value.reshape(shape), error=self.error.reshape(shape))
 
     def scaled(self, factor: FloatArray) -> Estimate:
         """Every value times a factor that is known."""
-        return Estimate(self.value * factor, self.error, self.common)
+        return replace(self, value=self.value * factor)
 
 
 def _median(values: FloatArray, errors: FloatArray) -> float:

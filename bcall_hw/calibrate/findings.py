@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -117,7 +118,7 @@ class Findings:
     def learn(self, quantity: str, found: Estimate, predicted: FloatArray) -> None:
         """Take a measurement into the scales of the cores."""
         self.first[quantity] = found
-        self.scales.learn(quantity, found.median, predicted)
+        self.fail(quantity, self.scales.learn(quantity, found.median, predicted), FailureReason.DID_NOT_CONVERGE)
 
     # What it means ---------------------------------------------------------------------------------------------------
 
@@ -164,6 +165,15 @@ class Findings:
                     found.append(Jump(*core, kind, target, value, (value / margin, value * margin), _number(a.spread[index])))
         return found
 
+    def second_leak_holds(self, targets: Targets) -> BoolArray:
+        """Cores whose second leak gave the time constant of the first in the held-out measurement, shape (cores,)."""
+        held, reasons = self.held.get("tau2_s"), self.failed.get("tau2_s", [_NONE] * len(self.cores))
+        if held is None:
+            return np.zeros(len(self.cores), dtype=bool)
+        with np.errstate(invalid="ignore"):
+            within = np.abs(held.median / targets.neuron.tau_s - 1.0) <= targets.tolerance
+        return np.asarray(within & np.array([reason is _NONE for reason in reasons]))
+
     def _reason(self, quantity: str, index: int, target: float, tolerance: float, median: float, error: float) -> FailureReason:
         if self.lost[index] is not _NONE:
             return self.lost[index]
@@ -208,18 +218,31 @@ class Findings:
         return _NONE if all(np.isfinite(leak.median[index]) for leak in leaks) else FailureReason.TOO_NOISY
 
     def _after(self, quantity: str, index: int) -> float | None:
-        """Spread with what the record does about it: CAM trim of weights at eight copies, the better leak of each neuron."""
-        held = self.held[quantity]
-        kept = held.measured[index]
-        values = held.value[index, kept] / np.median(held.value[index, kept])
-        if quantity.endswith(".weight_a") and not quantity.startswith("adaptation"):
-            values = values * np.maximum(1, np.floor(TRIM_COPIES / values + 0.5)) / TRIM_COPIES
-        elif quantity == "tau_s" and "tau2_s" in self.first:
-            second = self.first["tau2_s"]
-            other = np.abs(np.log(second.value[index, kept] / second.median[index]))
-            values = np.where(other < np.abs(np.log(values)), second.value[index, kept] / second.median[index], values)
+        """Spread of the held-out values with what the record does about it, chosen by the measurement before.
+
+        That is the CAM trim of weights, at eight copies, and the better leak of each neuron.
+        """
+        held, first = self._of_median("held", quantity, index), self._of_median("first", quantity, index)
+        if held is None:
+            return None
+        values = held
+        if first is not None and quantity.endswith(".weight_a") and not quantity.startswith("adaptation"):
+            with np.errstate(invalid="ignore"):
+                values = held * np.maximum(1, np.floor(TRIM_COPIES / first + 0.5)) / TRIM_COPIES
+        elif first is not None and quantity == "tau_s":
+            second, chosen = self._of_median("held", "tau2_s", index), self._of_median("first", "tau2_s", index)
+            if second is not None and chosen is not None:
+                with np.errstate(invalid="ignore"):
+                    values = np.where(np.abs(np.log(chosen)) < np.abs(np.log(first)), second, held)
         values = values[np.isfinite(values)]
         return _number(values.std() / values.mean()) if values.size > 1 else None
+
+    def _of_median(self, which: Literal["first", "held"], quantity: str, index: int) -> FloatArray | None:
+        """A core's measured neurons over its median, NaN for the others; None where there is none."""
+        estimate = (self.first if which == "first" else self.held).get(quantity)
+        if estimate is None or not np.isfinite(estimate.median[index]):
+            return None
+        return np.where(estimate.measured[index], estimate.value[index] / estimate.median[index], np.nan)
 
 
 #: Copies of a synapse for which the spread after trim is told.

@@ -38,10 +38,13 @@ class Journal:
         path: the file.
         findings, rig: what is saved, and brought back.
         targets, seed, pulses: with the board and the cores what a journal must agree with.
+        before: the registers to which the board returns; those of the run that began it, after `load`.
     """
 
-    def __init__(self, path: Path, findings: Findings, rig: Rig, targets: Targets, seed: int, pulses: str) -> None:
-        self.path, self.findings, self.rig = path, findings, rig
+    def __init__(
+        self, path: Path, findings: Findings, rig: Rig, targets: Targets, seed: int, pulses: str, before: ChipConfig
+    ) -> None:
+        self.path, self.findings, self.rig, self.before = path, findings, rig, before
         what = {
             "board": rig.backend.board, "chip": rig.chip.fingerprint, "cores": rig.cores, "seed": seed,
             "backend": rig.backend.name, "pulses": pulses, "targets": targets.model_dump(mode="json"),
@@ -75,7 +78,7 @@ class Journal:
                 for quantity, estimate in estimates.items():
                     if estimate is not None:
                         file[f"{group}/{quantity}"] = np.stack([estimate.value, estimate.error])
-                        file[f"{group}/{quantity}"].attrs["common"] = estimate.common
+                        file[f"{group}/{quantity}"].attrs.update(common=estimate.common, each=estimate.each)
             for group, arrays in (("scales", f.scales.of), ("coarse", f.coarse)):
                 for quantity, values in arrays.items():
                     file[f"{group}/{quantity}"] = values
@@ -85,7 +88,8 @@ class Journal:
                 file["sentinel/intervals"] = f.sentinel[1]
             if f.scanned is not None:
                 self._save_scan(file, f.scanned)
-            file["words"] = self.rig.config.words()
+            file["words"], file["before"] = self.rig.config.words(), self.before.words()
+            file.attrs["chips_before"] = list(self.before.chips)
             state = self.rig.backend.save_state()
             file.attrs["state"] = json.dumps({n: v for n, v in state.items() if not isinstance(v, np.ndarray)})
             for name, value in state.items():
@@ -128,6 +132,8 @@ class Journal:
             if "scan" in file:
                 f.scanned = self._scan_of(file)
             config = ChipConfig.from_words(self.rig.chip, self.rig.chips, files.array_of(file, "words", WORD_DTYPE))
+            held = tuple(int(chip) for chip in file.attrs["chips_before"])
+            self.before = ChipConfig.from_words(self.rig.chip, held, files.array_of(file, "before", WORD_DTYPE))
             state: dict[str, Any] = json.loads(str(file.attrs["state"]))
             state |= {name: np.asarray(file[f"state/{name}"][...]) for name in file.get("state", {})}
         self._small(small)
@@ -158,4 +164,4 @@ class Journal:
 
 def _estimate_of(table: h5py.Dataset) -> Estimate:
     value, error = np.asarray(table[...])
-    return Estimate(value, error, float(table.attrs["common"]))
+    return Estimate(value, error, float(table.attrs["common"]), float(table.attrs["each"]))

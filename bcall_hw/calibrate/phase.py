@@ -124,7 +124,7 @@ def own_spikes_after(earlier: int) -> Kernel:
     return kernel
 
 
-def fitted(spikes: Excess, kernel: Kernel, guess_s: FloatArray, trials: int) -> tuple[Estimate, Estimate, FloatArray]:
+def fitted(spikes: Excess, kernel: Kernel, guess_s: FloatArray, trials: int) -> tuple[Estimate, Estimate]:
     """Time constant and amplitude of each neuron's current by least squares, with errors from the scatter of trials.
 
     Args:
@@ -133,7 +133,7 @@ def fitted(spikes: Excess, kernel: Kernel, guess_s: FloatArray, trials: int) -> 
         trials: number of causes.
 
     Returns:
-        Time constant (s), |amplitude| (velocity per cause, Hz), both of shape (1, neurons), and the amplitude's sign.
+        Time constant (s), and |amplitude| (velocity per cause, Hz), both of shape (1, neurons).
     """
     neurons = guess_s.size
 
@@ -165,7 +165,7 @@ def fitted(spikes: Excess, kernel: Kernel, guess_s: FloatArray, trials: int) -> 
     with np.errstate(invalid="ignore", divide="ignore"):
         relative = of_amplitude / np.abs(amplitude)
     tau, size = np.where(edge, np.nan, tau), np.where(edge, np.nan, np.abs(amplitude))
-    return Estimate(tau[None], of_tau[None]), Estimate(size[None], relative[None]), np.sign(amplitude)
+    return Estimate(tau[None], of_tau[None]), Estimate(size[None], relative[None])
 
 
 def _errors(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from bcall_hw.arrays import FloatArray
+from bcall_hw.bias_codes import current_range_a
 from bcall_hw.calibrate import listeners, synapse
 from bcall_hw.calibrate.bench import Bench
 from bcall_hw.calibrate.estimate import Estimate, inverted
@@ -20,7 +21,6 @@ TAU_S, _VOLLEY_JUMP, _COVERED = 0.005, 0.2, 0.8
 #: Full scale of the synapse / net current of the drive.
 FULL_SCALE, WEIGHT_RATIO = 5.0, 8.0
 _TICK_S, _SETTLED, _LONGEST_S, _RUNS = 1e-4, 8.0, 0.6, 3
-_LARGEST_A = 1e-7
 #: Events of a train that keeps a lasting pulse going, in each width; the width may be off by a factor of two.
 _OVERLAPPED = 6
 #: Error that a core's neurons share: that of a weight, seen through the jump.
@@ -32,12 +32,12 @@ def events_of_volley(pulse_s: float) -> int:
     return max(1, round(_VOLLEY_JUMP * TAU_S / pulse_s))
 
 
-def measure(bench: Bench, kind: str, seen: SynapseEstimate, pulse_s: float, apart_s: float) -> tuple[Estimate, Estimate]:
-    """Pulse width (s), and jump a of one event at the time constant that is set, of every neuron.
+def measure(bench: Bench, seen: SynapseEstimate, pulse_s: float, apart_s: float) -> Estimate:
+    """Pulse width (s) of every neuron.
 
     Args:
-        kind: an exciting type whose codes are set for `TAU_S` and a full scale of `FULL_SCALE` net currents.
-        seen: its time constant and weight under these codes.
+        seen: time constant and weight of the exciting type that the bench listens to, under codes for `TAU_S` and a full
+            scale of `FULL_SCALE` net currents.
         pulse_s: width that is expected.
         apart_s: as in `synapse.measure`.
     """
@@ -51,17 +51,17 @@ def measure(bench: Bench, kind: str, seen: SynapseEstimate, pulse_s: float, apar
     settle = _SETTLED * TAU_S
     means, errors = [], []
     for _ in range(_RUNS):
-        train, use = listeners.volleys(
-            bench.chip, kind, np.asarray(0.001 + np.arange(volleys) * period, dtype=np.float64), events, 0.0
-        )
+        times = np.asarray(0.001 + np.arange(volleys) * period, dtype=np.float64)
+        train, use = listeners.volleys(bench.chip, times, events, 0.0)
         heard = bench.rig.run(0.001 + volleys * period, train, settle_s=0.1).within(settle, volleys * period)
         mean, error = bench.intervals(heard)
         means.append(mean)
         errors.append(error)
     interval, error = np.mean(means, axis=0), np.mean(errors, axis=0) / np.sqrt(_RUNS)
-    current, slope = inverted(lambda a: bench.rise_s(more_a=a), interval - bench.refractory_s, 1e-13, _LARGEST_A, rising=False)
-    entries = bench.entries[:, :, listeners.entries_of(bench.chip, kind)]
-    working = (entries * use).sum(axis=2)
+    current, slope = inverted(
+        lambda a: bench.rise_s(more_a=a), interval - bench.refractory_s, *current_range_a(bench.chip), rising=False
+    )
+    working = (bench.entries * use).sum(axis=2)
     with np.errstate(invalid="ignore", divide="ignore"):
         single = seen.weight.value * working  # of a volley
         tau, ratio = seen.tau.value, current / single
@@ -77,9 +77,8 @@ def measure(bench: Bench, kind: str, seen: SynapseEstimate, pulse_s: float, apar
             jump = volley / working
         jump = np.where((jump > 0) & (jump < 1), jump, np.nan)
         width = -tau * np.log1p(-jump)
-    relative = np.abs(sensitivity) * of_ratio
     common = 2.0 * seen.weight.common if lasting else _COMMON
-    return Estimate(width, np.hypot(relative, seen.tau.error), common), Estimate(jump, relative, common)
+    return Estimate(width, np.hypot(sensitivity * of_ratio, seen.tau.error), common)
 
 
 def _held_mean(period_s: float, tau_s: FloatArray, grain_s: float) -> FloatArray:

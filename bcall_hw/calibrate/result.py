@@ -39,13 +39,8 @@ def outcome_record(
     made = now or datetime.now(timezone.utc)
     gains = _gains(findings)
     good = {(m.quantity, (m.chip, m.core)) for m in measured if m.ok}
-    second, stuck = findings.first.get("tau2_s"), findings.failed.get("tau2_s")
-    for index, core in enumerate(findings.cores):
-        told = (
-            second is not None and np.isfinite(second.median[index]) and not (stuck and stuck[index] is not FailureReason.NONE)
-        )
-        if told and ("tau_s", core) in good:
-            good.add(("tau2_s", core))
+    of_second = findings.second_leak_holds(targets)
+    good |= {("tau2_s", core) for index, core in enumerate(findings.cores) if of_second[index] and ("tau_s", core) in good}
     # The constant current is measured with every soma, asked for or not.
     if not targets.neuron.dc_a:
         good |= {("dc_a", core) for quantity, core in good if quantity == "tau_s"}
@@ -98,7 +93,11 @@ def _column(values: FloatArray, known: Any) -> tuple[float | None, ...]:
 
 
 def _scales(findings: Findings, good: set[Good]) -> tuple[dict[str, float], tuple[tuple[int, int, str, float], ...]]:
-    """The board's capacitances: medians over cores of what times scale by; the rest belongs to the cores."""
+    """The board's capacitances, medians over cores; what is left of a scale belongs to its core.
+
+    The soma's capacitance is measured by itself. That of any other circuit is what its times scale by: spikes cannot tell it
+    from the current that they divide it by.
+    """
     circuits = {"tau_s": "soma", "refractory_s": "refractory", "pulse_width_s": "pulse"}
     circuits |= {f"{t.name}.tau_s": t.name for t in findings.chip.synapse_types} | {"adaptation.tau_s": "AHP"}
     capacitances, rows = {}, []
@@ -108,7 +107,8 @@ def _scales(findings: Findings, good: set[Good]) -> tuple[dict[str, float], tupl
         whole = 1.0
         circuit = "soma" if quantity == "tau2_s" else circuits.get(quantity)
         if circuit is not None and quantity != "tau2_s" and usable.any():
-            whole = capacitances[circuit] = float(f"{np.median(values[usable]):.6g}")
+            of_cores = findings.bench.charge_scale if circuit == "soma" else values
+            whole = capacitances[circuit] = float(f"{np.median(of_cores[usable]):.6g}")
         elif quantity == "tau2_s":
             whole = capacitances.get("soma", 1.0)
         rows += [

@@ -22,6 +22,7 @@ from bcall_hw.calibrate.circuits_on_bench import LONGEST_S, SHORTEST_S, DpiBench
 from bcall_hw.calibrate.estimate import Estimate, medians
 from bcall_hw.calibrate.findings import STUCK, Findings, Jump
 from bcall_hw.calibrate.journal import Journal
+from bcall_hw.calibrate.restoring import Left, restoring
 from bcall_hw.calibrate.result import outcome_record
 from bcall_hw.calibrate.rig import Core, Report, Rig
 from bcall_hw.calibrate.scales import Scales
@@ -30,7 +31,7 @@ from bcall_hw.calibrate.targets import Targets
 from bcall_hw.calibration import Calibration
 from bcall_hw.calibration_parts import Measured
 from bcall_hw.chip_model import ChipModel
-from bcall_hw.errors import BcallError, BudgetSpent, InvalidValue
+from bcall_hw.errors import BudgetSpent, InvalidValue
 from bcall_hw.failure_reasons import FailureReason
 from bcall_hw.mapping import choose_codes, load_mapping
 
@@ -57,6 +58,8 @@ class Outcome:
         curves: (dc_a as codes say, lower quartile, median, upper quartile of the neurons' rates in Hz) of each core.
         board_s: board time used.
         jumps: the BCaLL jump of each synapse type.
+        registers: what was left in the board: what was there before, or quiet cores where the board does not take that back.
+        out_of_budget: steps are left for which there was no board time; the journal goes on with them.
     """
 
     record: Calibration | None
@@ -64,6 +67,8 @@ class Outcome:
     curves: dict[Core, list[tuple[float, float, float, float]]]
     board_s: float
     jumps: tuple[Jump, ...] = ()
+    registers: Left = "as before"
+    out_of_budget: bool = False
 
     @property
     def ok(self) -> bool:
@@ -110,27 +115,15 @@ def calibrate(
     if missing:
         used = f"chip {missing[0]}"
         raise InvalidValue("the backend does not hold this chip", where="calibrate, cores", used=used, limit=before.chips)
-    run = CalibrationRun(backend, chip, tuple(sorted(wanted)), targets, budget_s, seed, report, journal, pulses)
-    try:
-        run.all_steps(resume)
-    finally:
-        restored(backend, run.rig, before)
+    run = CalibrationRun(backend, chip, tuple(sorted(wanted)), targets, budget_s, seed, report, pulses)
+    book = Journal(journal, run.findings, run.rig, targets, seed, str(pulses), before) if journal else None
+    with restoring(run.rig, lambda: book.before if book else before) as left:
+        run.all_steps(book, resume)
     return Outcome(
         outcome_record(run.findings, backend, targets, seed, keep, expires_days, now),
         run.findings.measured(targets), run.findings.curves, run.rig.spent_s, tuple(run.findings.jumps(targets)),
+        left.registers, run.findings.out_of_budget,
     )  # fmt: skip
-
-
-def restored(backend: Backend, rig: Rig, before: Any) -> None:
-    """Write the registers as they were; where they cannot even be taken back (freshly opened ones), cores are silenced."""
-    try:
-        backend.apply(before)
-    except BcallError:
-        try:
-            rig.set_quiet()
-            backend.apply(rig.config)
-        except BcallError:
-            return  # the board is lost: what stopped the run is told
 
 
 def _lasting(backend: Backend, pulses: str | None) -> bool:
@@ -163,7 +156,7 @@ class CalibrationRun:
 
     def __init__(
         self, backend: Backend, chip: ChipModel, cores: tuple[Core, ...], targets: Targets, budget_s: float, seed: int,
-        report: Report | None, journal: Path | None, pulses: str | None,
+        report: Report | None, pulses: str | None,
     ) -> None:  # fmt: skip
         self.targets, self.seed, self.report = targets, seed, report
         self.rig = Rig(backend, chip, cores, budget_s)
@@ -171,9 +164,8 @@ class CalibrationRun:
         self.scales = Scales(chip, load_mapping(chip), cores)
         self.findings = Findings(chip, self.scales.mapping, cores, self.bench, self.scales)
         self.dpis = DpiBench(self.bench, self.scales, self.findings, targets, _lasting(backend, pulses), seed)
-        self.journal = Journal(journal, self.findings, self.rig, targets, seed, str(pulses)) if journal else None
 
-    def all_steps(self, resume: bool) -> None:
+    def all_steps(self, journal: Journal | None, resume: bool) -> None:
         """Every step that is not done yet; what a lack of board time leaves out is told by quantity."""
         steps: list[tuple[str, Callable[[], None]]] = [
             ("scan", self.scan), ("soma", self.soma), ("membrane", self.membrane), ("pulse width", self.dpis.pulse),
@@ -185,9 +177,9 @@ class CalibrationRun:
         steps += [(f"held-out {name}", partial(self.dpis.synapse, name, held_out=True)) for name in types]
         steps += [("held-out adaptation", partial(self.dpis.adaptation, held_out=True)), ("drift", self.drift)]
         done = 0
-        if self.journal and resume:
-            done = self.journal.load()
-            self.dpis.turn = self.journal.turn
+        if journal and resume:
+            done = journal.load()
+            self.dpis.turn = journal.turn
         for number, (name, step) in enumerate(steps):
             if number < done:
                 continue
@@ -201,8 +193,8 @@ class CalibrationRun:
                 self.findings.out_of_budget = True
                 break
             self.findings.lose_cores(self.rig.overloaded, FailureReason.OVERLOAD)
-            if self.journal:
-                self.journal.save(number + 1, self.dpis.turn)
+            if journal:
+                journal.save(number + 1, self.dpis.turn)
         if self.report:
             self.report("calibrating: done", len(steps), len(steps))
 
@@ -237,7 +229,7 @@ class CalibrationRun:
         self.findings.learn("refractory_s", period, self.dpis.predicted("refractory_s"))
         constant, threshold = soma.drive(self.bench)
         self.findings.threshold = threshold
-        self.scales.of["dc_a"] = constant.median
+        self.findings.fail("dc_a", self.scales.take("dc_a", constant.median), FailureReason.DID_NOT_CONVERGE)
         self.findings.first["dc_a"] = constant.scaled(np.full(self.rig.shape, self.targets.neuron.dc_a or 1.0))
         self.findings.sentinel = self._sentinel()
 
@@ -252,7 +244,8 @@ class CalibrationRun:
 
     def membrane(self) -> None:
         """Time constants under both leak biases."""
-        self.scales.of["tau_s"] = self.bench.charge_scale.copy()
+        beyond = self.scales.take("tau_s", self.bench.charge_scale)
+        self.findings.fail("tau_s", beyond, FailureReason.DID_NOT_CONVERGE)
         # A leak that spikes cannot show is measured at the nearest one that they can, for what is measured through it.
         wanted = float(np.clip(self.targets.neuron.tau_s, SHORTEST_S, LONGEST_S))
         if self._hidden_leak:
@@ -267,9 +260,10 @@ class CalibrationRun:
             with np.errstate(invalid="ignore", divide="ignore"):
                 moved = np.log(found.median / look.median) / np.log(first / given)
             stuck = moved < STUCK
-            self.scales.of[quantity] = np.where(np.isfinite(found.median), found.median * given / self.bench.charge_c, scale)
+            beyond = self.scales.take(quantity, found.median * given / self.bench.charge_c)
             self.findings.first[quantity] = found
             self.findings.fail(quantity, stuck, FailureReason.BIAS_STUCK)
+            self.findings.fail(quantity, beyond, FailureReason.DID_NOT_CONVERGE)
 
     def held_out_soma(self) -> None:
         """Refractory period, membrane and constant current on the codes that the record gives, and F-I curves."""
@@ -277,6 +271,8 @@ class CalibrationRun:
         f.held["refractory_s"] = self._refractory()
         if not self._hidden_leak:
             f.held["tau_s"] = soma.leak(bench, self.dpis.currents("tau_s"))
+            of_first = self.scales.of["tau2_s"] / self.scales.of["tau_s"]  # as the mapper sets it
+            f.held["tau2_s"] = soma.leak(bench, self.dpis.currents("tau_s") * of_first, "leak2", quick=True)
         if self.targets.neuron.dc_a:
             f.held["dc_a"] = soma.constant_current(bench, self.dpis.currents("dc_a"))
         bench.rest_currents()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bcall_hw.arrays import FloatArray
+from bcall_hw.arrays import BoolArray, FloatArray
 from bcall_hw.calibrate.rig import Core
 from bcall_hw.calibration import Calibration
 from bcall_hw.calibration_parts import utc_text, utc_time
@@ -35,10 +35,9 @@ class Scales:
     def record(self) -> Calibration:
         """The scales as a record, for the mapper's functions."""
         rows = [
-            (*core, quantity, float(np.clip(values[index], _SMALLEST, _LARGEST)))
+            (*core, quantity, float(values[index]))
             for quantity, values in sorted(self.of.items())
             for index, core in enumerate(self.cores)
-            if np.isfinite(values[index])
         ]
         time = utc_text(utc_time(_NO_TIME, "scales"))
         return Calibration(kind="nominal", chip=self.chip.name, board="on the bench", date=time, core_scales=tuple(rows))
@@ -54,9 +53,22 @@ class Scales:
             found.append({choice.quantity: choice for choice in mine})
         return found
 
-    def learn(self, quantity: str, measured: FloatArray, predicted: FloatArray) -> None:
-        """Take a measurement in: the scale so far times measured / predicted; cores without one keep theirs."""
-        before = self.of.get(quantity, np.ones(len(self.cores)))
+    def learn(self, quantity: str, measured: FloatArray, predicted: FloatArray) -> BoolArray:
+        """Take a measurement in: the scale so far times measured / predicted; see `take`."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            now = before * measured / predicted
-        self.of[quantity] = np.where(np.isfinite(now) & (now > _SMALLEST) & (now < _LARGEST), now, before)
+            return self.take(quantity, self.so_far(quantity) * measured / predicted)
+
+    def take(self, quantity: str, scales: FloatArray) -> BoolArray:
+        """Take scales in; cores without one (NaN), or with one that no record holds, keep theirs.
+
+        Returns:
+            Where the latter is so, shape (cores,).
+        """
+        with np.errstate(invalid="ignore"):
+            beyond = (scales < _SMALLEST) | (scales > _LARGEST)
+        self.of[quantity] = np.where(np.isfinite(scales) & ~beyond, scales, self.so_far(quantity))
+        return np.asarray(beyond)
+
+    def so_far(self, quantity: str) -> FloatArray:
+        """The scales of a quantity, 1 where nothing is known, shape (cores,)."""
+        return self.of.get(quantity, np.ones(len(self.cores)))

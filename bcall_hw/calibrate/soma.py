@@ -5,6 +5,8 @@ Every estimator sets codes, reads mean intervals, and inverts `membrane.rise_tim
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from bcall_hw.arrays import BoolArray, FloatArray
@@ -25,8 +27,8 @@ _BRACKET = (-1.5, 1.2)
 _SHORTEST_S, _SPIKES = 0.3, 28
 #: Drive / leak in the measurement of the leak: near the rheobase, where the interval depends on the leak most.
 _LEAK_LADDER = (1.7, 2.3, 3.5)
-#: Net current (A) below which positive feedback, not the drive, makes the neuron fire.
-_FEEBLE_A = 3e-12
+#: Net current / I_0 below which positive feedback, not the drive, makes the neuron fire.
+_FEEBLE = 6.0
 #: Relative error of a neuron's constant current that its intervals do not show: leak, noise and steps in a rise.
 NEURON_ERROR = 0.0045
 
@@ -34,7 +36,7 @@ NEURON_ERROR = 0.0045
 def find_grain(bench: Bench) -> None:
     """The finest time by which the board's spikes differ, and roughly how fast its somas charge."""
     bench.rest_currents()
-    bench.set_currents(dc=1e-10, refractory=bench.switching_charge_c("refractory") / 1e-3)
+    bench.set_currents(dc=bench.drive_for(_FAST_S), refractory=bench.switching_charge_c("refractory") / 1e-3)
     trains = bench.rig.run(_SHORTEST_S, settle_s=0.05)
     stamps = np.unique(np.rint(trains.times_s * 1e6).astype(np.int64))
     bench.grain_s = float(np.gcd.reduce(stamps)) * 1e-6 if stamps.size > 1 else 0.0
@@ -62,7 +64,7 @@ def refractory(bench: Bench, current_a: FloatArray) -> Estimate:
     short, short_error = bench.intervals(bench.rig.run(_duration(2 * _FAST_S), settle_s=0.05))
     bench.set_currents(refractory=current_a)
     long_a = bench.current_a["refractory"]
-    longest = float(np.max(charge / long_a)) * 2.0
+    longest = float(np.max(np.nan_to_num(charge / long_a))) * 2.0
     long, long_error = bench.intervals(bench.rig.run(_duration(longest + _FAST_S), settle_s=longest))
     # R is proportional to 1 / I: the difference is the share (1 - I_long / I_short) of the long one.
     share = (1.0 - long_a / short_a)[:, None]
@@ -136,7 +138,8 @@ def drive(bench: Bench) -> tuple[Estimate, Estimate]:
     threshold = _threshold(bench, *measured["threshold"])
     constant = _dc(bench, *measured["fast"])
     of_threshold = 0.1 * np.nan_to_num(threshold.error)  # the rise grows with its logarithm, which is about 10
-    constant = Estimate(constant.value, np.sqrt(constant.error**2 + of_threshold**2 + NEURON_ERROR**2))
+    error = np.sqrt(constant.error**2 + of_threshold**2 + NEURON_ERROR**2)
+    constant = Estimate(constant.value, error, each=NEURON_ERROR)
     bench.dc_scale, bench.dc_error = _filled(constant.value, constant.measured), _filled(constant.error, constant.measured)
     return constant, threshold
 
@@ -169,8 +172,7 @@ def constant_current(bench: Bench, current_a: FloatArray) -> Estimate:
     mean, error = bench.intervals(bench.rig.run(_duration(2 * typical_s), settle_s=2 * typical_s))
     given = dict(bench.current_a)
     found = _dc(bench, given, mean - bench.refractory_s, error)
-    of_threshold = np.sqrt(found.error**2 + NEURON_ERROR**2)
-    return Estimate(found.value * given["dc"][:, None], of_threshold)
+    return Estimate(found.value * given["dc"][:, None], np.hypot(found.error, NEURON_ERROR), each=NEURON_ERROR)
 
 
 def leak(bench: Bench, current_a: FloatArray, role: str = "leak1", quick: bool = False) -> Estimate:
@@ -187,28 +189,29 @@ def leak(bench: Bench, current_a: FloatArray, role: str = "leak1", quick: bool =
     bench.rest_currents()
     bench.rig.second_leak(np.full(bench.rig.shape, second))
     bench.set_currents(**{role: current_a}, refractory=bench.switching_charge_c("refractory") / SHORT_S, gain=highest)
-    given = bench.current_a[role]
+    given, feeble_a = bench.current_a[role], _FEEBLE * bench.chip.constants.leak_current_a.value
     nothing = np.full(bench.rig.shape, np.nan)
     found, shares = Estimate(nothing, nothing), list[FloatArray]()
     for ratio in _LEAK_LADDER[1:2] if quick else _LEAK_LADDER:
-        drive_a = np.maximum(ratio * given, given + _FEEBLE_A) / np.nanmedian(bench.dc_scale, axis=1)
+        drive_a = np.maximum(ratio * given, given + feeble_a) / np.nanmedian(bench.dc_scale, axis=1)
         bench.set_currents(dc=np.maximum(drive_a, lowest))
         typical_s = float(np.max(np.nanmedian(_finite(bench.rise_s(leak_scale=np.ones(bench.rig.shape), leak=role)), axis=1)))
         typical_s = min(typical_s, 0.5)
         mean, error = bench.intervals(bench.rig.run(_duration(1.5 * typical_s), settle_s=typical_s))
         rise = mean - bench.refractory_s
         value, slope = inverted(lambda scale: bench.rise_s(leak_scale=scale, leak=role), rise, 0.02, 50.0, rising=True)
-        of_drive = np.abs(slope) * error
-        this = Estimate(value, of_drive)
+        this = Estimate(value, np.abs(slope) * error)
         shares.append(np.where(this.measured, _share_of_drive(bench, role, value), np.inf))
         found = found.combined(this)
     bench.rig.second_leak(np.zeros(bench.rig.shape, dtype=bool))
     # An error of the constant current moves all rungs of the ladder alike, the lowest one least.
-    found = Estimate(found.value, np.hypot(found.error, np.min(shares, axis=0)))
+    of_drive = np.min(shares, axis=0)
+    typical = medians(np.where(found.measured, of_drive, np.nan).reshape(1, -1))
+    found = Estimate(found.value, np.hypot(found.error, of_drive), each=float(np.nan_to_num(typical[0])))
     if not second:
         bench.leak_scale = _filled(found.value, found.measured)
     tau = bench.charge_c * bench.charge_scale[:, None] / (given[:, None] * found.value)
-    return Estimate(tau, found.error)
+    return replace(found, value=tau)
 
 
 def _share_of_drive(bench: Bench, role: str, leak_scale: FloatArray) -> FloatArray:

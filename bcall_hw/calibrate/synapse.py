@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from bcall_hw.calibrate.membrane import spike_potential
 from bcall_hw.calibrate.model_neuron import ModelNeurons
 from bcall_hw.calibrate.soma import SHORT_S
 from bcall_hw.calibrate.spike_trains import SpikeTrains
-from bcall_hw.errors import InvalidValue
 
 #: Rise (s) of the median neuron while it waits for volleys.
 RISE_S = 0.008
@@ -46,13 +45,11 @@ class SynapseEstimate:
 
     Attributes:
         tau: time constant (s).
-        weight: current of one event (A).
-        exciting: whether most neurons fired more; None where nothing was seen.
+        weight: current of one event (A), mean over the neuron's working CAM entries.
     """
 
     tau: Estimate
     weight: Estimate
-    exciting: bool | None
 
 
 def is_exciting(bench: Bench, synapse: str) -> bool:
@@ -79,7 +76,6 @@ def measure(
     events: int,
     apart_s: float,
     pulse_s: float,
-    rounds: int = 1,
     offset: int = 0,
 ) -> SynapseEstimate:
     """Time constant and weight under the codes that are set for the type's tau, gain, weight and the pulse width.
@@ -89,7 +85,6 @@ def measure(
         events: events of a volley.
         apart_s: time between them; 0 where events at one time add up.
         pulse_s: pulse width, for pulses that last (`apart_s` > 0).
-        rounds: how often the set of volleys is played.
         offset: shifts the volleys against the spikes, so that another measurement sees other phases.
     """
     bench.set_currents(dc=bench.drive_for(RISE_S), refractory=bench.switching_charge_c("refractory") / SHORT_S)
@@ -98,31 +93,21 @@ def measure(
     dead = (bench.refractory_s + 0.5 * bench.grain_s).ravel()
     velocity = 1.0 / (base.ravel() - dead)
     plan = _Plan.of(tau_s, events * apart_s)
-    found: tuple[Estimate, Estimate] | None = None
-    signs = []
-    for turn in range(rounds):
-        times = plan.times_s + 0.0021 * ((offset + turn) % 7)
-        train, use = listeners.volleys(bench.chip, synapse, times, events, apart_s)
-        heard = bench.rig.run(float(times[-1]) + plan.between_s, train, settle_s=0.1)
-        causes = times + 0.5 * (events - 1) * apart_s + (0.5 * pulse_s if apart_s else 0.0)
-        causes = _as_clocked(causes, bench.grain_s)
-        tau, size, sign = plan.fit(heard, causes, velocity, dead)
-        signs.append(sign)
-        working = (bench.entries[:, :, listeners.entries_of(bench.chip, synapse)] * use).sum(axis=2).ravel()
-        with np.errstate(invalid="ignore", divide="ignore"):
-            per_event = size.scaled(1.0 / np.where(working > _FEWEST_HEARD * events, working, np.nan))
-        found = (tau, per_event) if found is None else (found[0].combined(tau), found[1].combined(per_event))
-    if found is None:
-        raise InvalidValue("no round to measure", where=f"{synapse}: rounds", used=rounds, limit="1 or more")
-    tau, weight = _corrected(bench, synapse, plan, *found, events)
-    total = np.nanmean(signs) if np.isfinite(signs).any() else np.nan
+    times = plan.times_s + 0.0021 * (offset % 7)
+    train, use = listeners.volleys(bench.chip, times, events, apart_s)
+    heard = bench.rig.run(float(times[-1]) + plan.between_s, train, settle_s=0.1)
+    causes = times + 0.5 * (events - 1) * apart_s + (0.5 * pulse_s if apart_s else 0.0)
+    tau, size = plan.fit(heard, _as_clocked(causes, bench.grain_s), velocity, dead)
+    working = (bench.entries * use).sum(axis=2).ravel()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        per_event = size.scaled(1.0 / np.where(working > _FEWEST_HEARD * events, working, np.nan))
+    tau, weight = _corrected(bench, synapse, plan, tau, per_event, events)
     if apart_s:
         a = np.nan_to_num(np.clip(jump_of(tau.value, pulse_s), 1e-9, 0.999), nan=1e-9)
         weight = weight.scaled(events * a / (1.0 - (1.0 - a) ** events))
-        weight = Estimate(weight.value, weight.error, _LASTING_ERROR)
+        weight = replace(weight, common=_LASTING_ERROR)
     noise = _OF_NOISE * float(np.max(bench.squared_cv(waiting)))
-    tau, weight = (Estimate(e.value, e.error, float(np.hypot(e.common, noise))) for e in (tau, weight))
-    return SynapseEstimate(tau, weight, None if not np.isfinite(total) else bool(total > 0))
+    return SynapseEstimate(*(replace(e, common=float(np.hypot(e.common, noise))) for e in (tau, weight)))
 
 
 def jump_of(tau_s: FloatArray, pulse_s: float | FloatArray) -> FloatArray:
@@ -148,9 +133,7 @@ class _Plan:
         times = np.asarray(0.02 + np.arange(trials) * (between + 0.00137), dtype=np.float64)
         return cls(times, between, min(_FITTED * tau_s, between - RISE_S - volley_s) + RISE_S, tau_s)
 
-    def fit(
-        self, heard: SpikeTrains, causes: FloatArray, velocity: FloatArray, dead: FloatArray
-    ) -> tuple[Estimate, Estimate, FloatArray]:
+    def fit(self, heard: SpikeTrains, causes: FloatArray, velocity: FloatArray, dead: FloatArray) -> tuple[Estimate, Estimate]:
         """See `phase.fitted`."""
         spikes = phase.after_causes(heard, causes, self.span_s, velocity, dead)
         return phase.fitted(spikes, phase.decay_of_cause, np.full(velocity.size, self.tau_s), causes.size)
@@ -175,7 +158,8 @@ def _corrected(
     small = 0.02 * wanted_volley_a(bench, synapse) * sign
     with np.errstate(invalid="ignore", divide="ignore"):
         per_ampere = ((1.0 / bench.rise_s(clock=False, more_a=small) - base) / small).ravel()
-        weight = Estimate(per_event.value / per_ampere, np.hypot(per_event.error, _NEURON_ERROR), WEIGHT_ERROR)
+        error = np.hypot(per_event.error, _NEURON_ERROR)
+        weight = Estimate(per_event.value / per_ampere, error, WEIGHT_ERROR, _NEURON_ERROR)
     tau = Estimate(tau.value, _UNDERSTATED * tau.error)
     seen = tau.reshaped(shape), weight.reshaped(shape)
     found, end_s, grain = seen, float(plan.times_s[-1]) + plan.between_s, bench.grain_s
@@ -183,7 +167,7 @@ def _corrected(
         model, which = _model(bench, found[0], found[1], sign * events)
         heard = model.run(bench.chip, plan.times_s, end_s, grain_s=grain)
         dead = bench.refractory_s.ravel()[which] + 0.5 * grain
-        of_tau, size, _ = plan.fit(heard, _as_clocked(plan.times_s, grain), model.velocity_hz(bench.chip, grain), dead)
+        of_tau, size = plan.fit(heard, _as_clocked(plan.times_s, grain), model.velocity_hz(bench.chip, grain), dead)
         of_jump = size.value[0] / per_ampere[which]
         truth = np.abs(model.jump_a)
         found = Correction(model.tau_s, truth / events, of_tau.value[0], of_jump / events).applied(seen[0], seen[1])

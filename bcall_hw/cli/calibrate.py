@@ -77,6 +77,8 @@ def calibrate(
         journal = out / "journal.h5"
         if resume and not journal.is_file():
             raise InvalidValue("there is no journal to go on from", where="--resume", used=str(out), fix="Start without it.")
+        if not resume:
+            _set_aside(journal, "an unfinished run was there; its journal")
         with notes.status(f"opening {backend}"):
             opened = _open(backend, model, board, dt_us, pulses, chosen)
         try:
@@ -87,14 +89,12 @@ def calibrate(
                 )  # fmt: skip
         finally:
             opened.close()
-        earlier = out / "record.json"
-        if earlier.is_file():  # whatever came of this run, an older record is not taken for it
-            earlier.replace(out / "record.before.json")
-            notes.print(f"the record that was there is now {out / 'record.before.json'}", highlight=False)
+        _set_aside(out / "record.json", "the record that was there")  # whatever came of this run, it is not taken for it
         if outcome.record is not None:
-            save_calibration(outcome.record, earlier)
+            save_calibration(outcome.record, out / "record.json")
         write_page(out / "report.html", outcome, model)
-        journal.unlink(missing_ok=True)
+        if not outcome.out_of_budget:
+            journal.unlink(missing_ok=True)
     if as_json:
         written = str(out / "record.json") if outcome.record is not None else None
         print(json.dumps(show_calibration.as_json(outcome) | {"record": written, "report": str(out / "report.html")}))
@@ -105,6 +105,14 @@ def calibrate(
         print(f"report: {out / 'report.html'}")
     if not outcome.ok:
         raise typer.Exit(2)
+
+
+def _set_aside(path: Path, what: str) -> None:
+    """Keep an older file under another name."""
+    if path.is_file():
+        aside = path.with_suffix(f".before{path.suffix}")
+        path.replace(aside)
+        notes.print(f"{what} is now {aside}", highlight=False)
 
 
 def _cores(text: str | None, quick: bool) -> tuple[tuple[int, int], ...] | None:

@@ -31,7 +31,7 @@ class Commands(TyperGroup):
             notes.print(str(problem), markup=False, highlight=False, soft_wrap=True)
             raise SystemExit(2) from None
         except KeyboardInterrupt:
-            resumes = ctx.invoked_subcommand in ("demo", "learn", "figures")
+            resumes = ctx.invoked_subcommand in ("demo", "learn", "figures", "calibrate")
             notes.print(
                 "interrupted" + ("; the last checkpoint, if there is one, is intact: go on with --resume" if resumes else "")
             )
