@@ -104,8 +104,7 @@ def test_phase_fit_gives_back_time_constant_and_size(tau: float, jump: float, ow
         heard = neurons.run(CHIP, causes, float(causes[-1]) + 6 * tau)
         spikes = phase.after_causes(heard, causes, 4 * tau + 0.008, velocity, dead)
         kernel, trials = phase.decay_of_cause, causes.size
-    found, size, sign = phase.fitted(spikes, kernel, np.full(24, 1.7 * tau), trials)
-    assert np.all(sign == np.sign(jump))
+    found, size = phase.fitted(spikes, kernel, np.full(24, 1.7 * tau), trials)
     np.testing.assert_allclose(np.median(found.value[0]), tau, rtol=0.08)
     per_ampere = (1 / solved_rise(1.01e-10, 0, 1.0, 1.0) - 1 / solved_rise(1e-10, 0, 1.0, 1.0)) / 1e-12
     np.testing.assert_allclose(np.median(size.value[0]) / per_ampere, abs(jump), rtol=0.08)

@@ -22,9 +22,11 @@ SHORT_S = 0.5e-3
 _LEAST_SHARE = 0.2
 #: Spike threshold / I_th where the threshold is measured.
 _THRESHOLD_RATIO = 20.0
-#: Where the capacitance is looked for, ln over the rough one.
-_BRACKET = (-1.5, 1.2)
+#: Where the capacitance is looked for, ln over the rough one; a gap (ln) that counts as closed, and how often to try.
+_BRACKET, _CLOSED, _MOST_GUESSES = (-1.5, 1.2), 1e-4, 20
 _SHORTEST_S, _SPIKES = 0.3, 28
+#: Membrane time constant (s) under which the leak is told roughly.
+_LEAK_S = 0.02
 #: Drive / leak in the measurement of the leak: near the rheobase, where the interval depends on the leak most.
 _LEAK_LADDER = (1.7, 2.3, 3.5)
 #: Net current / I_0 below which positive feedback, not the drive, makes the neuron fire.
@@ -89,7 +91,8 @@ def drive(bench: Bench) -> tuple[Estimate, Estimate]:
     """Capacitance of each core, and constant current and spike threshold of every neuron, all over nominal.
 
     A fast rise gives constant current / capacitance, a slow one both (there the positive feedback, a current that is known,
-    takes part), a low gain the spike threshold. Sets them, and needs the refractory scale.
+    takes part), a low gain the spike threshold, a strong leak how much leaks in all of them. Sets them, and needs the
+    refractory scale.
 
     Returns:
         Scale of the constant current, and of the spike threshold.
@@ -99,12 +102,19 @@ def drive(bench: Bench) -> tuple[Estimate, Estimate]:
     bench.set_currents(refractory=bench.switching_charge_c("refractory") / SHORT_S)
     measured = {}
     threshold_a = bench.chip.constants.spike_threshold_a.value
-    for name, rise_s, gain_a in (
-        ("fast", _FAST_S, highest), ("slow", _SLOW_S, highest), ("threshold", _THRESHOLD_S, threshold_a / _THRESHOLD_RATIO),
+    # The feedback does not grow with the capacitance: a large one charges longer, so that the drive is as small beside it.
+    slow_s = _SLOW_S * np.maximum(1.0, bench.charge_scale)
+    for name, rises_s, gain_a in (
+        ("fast", _FAST_S, highest), ("slow", slow_s, highest), ("threshold", _THRESHOLD_S, threshold_a / _THRESHOLD_RATIO),
     ):  # fmt: skip
-        bench.set_currents(dc=np.maximum(bench.drive_for(rise_s), lowest * 6), gain=gain_a)
-        mean, error = bench.intervals(bench.rig.run(_duration(2 * rise_s), settle_s=2 * rise_s))
+        bench.set_currents(dc=np.maximum(bench.drive_for(rises_s), lowest * 6), gain=gain_a)
+        longest_s = 2.0 * float(np.max(rises_s))
+        mean, error = bench.intervals(bench.rig.run(_duration(longest_s), settle_s=longest_s))
         measured[name] = dict(bench.current_a), mean - bench.refractory_s, error
+    leak_a = bench.charge_c * bench.charge_scale / _LEAK_S
+    bench.set_currents(leak1=leak_a, dc=_LEAK_LADDER[1] * leak_a / np.nanmedian(bench.dc_scale, axis=1), gain=highest)
+    mean, error = bench.intervals(bench.rig.run(_duration(4 * _LEAK_S), settle_s=4 * _LEAK_S))
+    measured["leak"] = dict(bench.current_a), mean - bench.refractory_s, error
     bench.leak_scale = np.ones_like(bench.leak_scale)
     rough = bench.charge_scale.copy()
 
@@ -116,6 +126,8 @@ def drive(bench: Bench) -> tuple[Estimate, Estimate]:
             bench.dc_scale = _filled(fast.value, fast.measured)
             threshold = _threshold(bench, *measured["threshold"])
             bench.threshold_scale = _filled(threshold.value, threshold.measured)
+            leak = _leak(bench, *measured["leak"])
+            bench.leak_scale = _filled(leak.value, leak.measured)
         slow = _dc(bench, *measured["slow"])
         both, found = fast.measured & slow.measured, np.zeros(len(rough))
         for core in np.flatnonzero(both.any(axis=1)):
@@ -127,13 +139,17 @@ def drive(bench: Bench) -> tuple[Estimate, Estimate]:
     low, high = np.full(len(rough), _BRACKET[0]), np.full(len(rough), _BRACKET[1])
     of_low, of_high = gap(low), gap(high)
     bench.bracketed = (of_low < 0) & (of_high > 0)
-    for _ in range(6):
+    for _ in range(_MOST_GUESSES):
         with np.errstate(invalid="ignore", divide="ignore"):
             guess = low - of_low * (high - low) / (of_high - of_low)
         guess = np.clip(np.where(np.isfinite(guess), guess, 0.0), low, high)
         found = gap(guess)
-        low, of_low = np.where(found < 0, guess, low), np.where(found < 0, found, of_low)
-        high, of_high = np.where(found < 0, high, guess), np.where(found < 0, of_high, found)
+        if np.all(np.abs(found[bench.bracketed]) < _CLOSED):
+            break
+        # The end that stays counts half (Illinois): else one end may stay for ever.
+        below = found < 0
+        low, of_low = np.where(below, guess, low), np.where(below, found, 0.5 * of_low)
+        high, of_high = np.where(below, high, guess), np.where(below, 0.5 * of_high, found)
     gap(np.full(len(rough), 0.0) + np.log(np.exp(np.median(np.log(rough) + guess)) / rough))
     threshold = _threshold(bench, *measured["threshold"])
     constant = _dc(bench, *measured["fast"])
@@ -156,6 +172,14 @@ def _dc(bench: Bench, current_a: dict[str, FloatArray], rise: FloatArray, error_
 def _threshold(bench: Bench, current_a: dict[str, FloatArray], rise: FloatArray, error_s: FloatArray) -> Estimate:
     bench.current_a = dict(current_a)
     value, slope = inverted(lambda scale: bench.rise_s(threshold_scale=scale), rise, 0.05, 20.0, rising=True)
+    return Estimate(value, np.abs(slope) * error_s)
+
+
+def _leak(
+    bench: Bench, current_a: dict[str, FloatArray], rise: FloatArray, error_s: FloatArray, role: str = "leak1"
+) -> Estimate:
+    bench.current_a = dict(current_a)
+    value, slope = inverted(lambda scale: bench.rise_s(leak_scale=scale, leak=role), rise, 0.02, 50.0, rising=True)
     return Estimate(value, np.abs(slope) * error_s)
 
 
@@ -198,10 +222,8 @@ def leak(bench: Bench, current_a: FloatArray, role: str = "leak1", quick: bool =
         typical_s = float(np.max(np.nanmedian(_finite(bench.rise_s(leak_scale=np.ones(bench.rig.shape), leak=role)), axis=1)))
         typical_s = min(typical_s, 0.5)
         mean, error = bench.intervals(bench.rig.run(_duration(1.5 * typical_s), settle_s=typical_s))
-        rise = mean - bench.refractory_s
-        value, slope = inverted(lambda scale: bench.rise_s(leak_scale=scale, leak=role), rise, 0.02, 50.0, rising=True)
-        this = Estimate(value, np.abs(slope) * error)
-        shares.append(np.where(this.measured, _share_of_drive(bench, role, value), np.inf))
+        this = _leak(bench, bench.current_a, mean - bench.refractory_s, error, role)
+        shares.append(np.where(this.measured, _share_of_drive(bench, role, this.value), np.inf))
         found = found.combined(this)
     bench.rig.second_leak(np.zeros(bench.rig.shape, dtype=bool))
     # An error of the constant current moves all rungs of the ladder alike, the lowest one least.
