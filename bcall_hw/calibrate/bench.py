@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -125,6 +126,13 @@ class Bench:
         """Constant current (A, as codes say) whose median neuron takes `rise_s` from reset to spike, shape (cores,)."""
         v = float(spike_potential(self.chip))
         return np.asarray(self.charge_c * self.charge_scale * v / np.asarray(rise_s) / np.nanmedian(self.dc_scale, axis=1))
+
+    def lose_entries(self, places: Iterable[tuple[int, ...]]) -> None:
+        """CAM entries (chip, core, neuron, entry) that are out of order; those of cores that are not here are passed over."""
+        rows = {core: index for index, core in enumerate(self.rig.cores)}
+        for chip, core, neuron, entry in places:
+            if (chip, core) in rows:
+                self.entries[rows[chip, core], neuron, entry] = False
 
     # Predictions -----------------------------------------------------------------------------------------------------
 

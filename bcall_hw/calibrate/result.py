@@ -14,6 +14,7 @@ from bcall_hw.calibrate.estimate import Z95, Estimate, medians
 from bcall_hw.calibrate.findings import Findings
 from bcall_hw.calibrate.rig import Core
 from bcall_hw.calibrate.soma import SHORT_S
+from bcall_hw.calibrate.summary import circuit_of
 from bcall_hw.calibrate.targets import Targets
 from bcall_hw.calibration import Calibration, sealed
 from bcall_hw.calibration_parts import Excluded, Gains, SecondLeak, utc_text
@@ -98,19 +99,15 @@ def _scales(findings: Findings, good: set[Good]) -> tuple[dict[str, float], tupl
     The soma's capacitance is measured by itself. That of any other circuit is what its times scale by: spikes cannot tell it
     from the current that they divide it by.
     """
-    circuits = {"tau_s": "soma", "refractory_s": "refractory", "pulse_width_s": "pulse"}
-    circuits |= {f"{t.name}.tau_s": t.name for t in findings.chip.synapse_types} | {"adaptation.tau_s": "AHP"}
-    capacitances, rows = {}, []
+    capacitances, rows = dict[str, float](), []
     # The membrane's capacitance comes from the first leak, before the second one is looked at.
     for quantity, values in sorted(findings.scales.of.items(), key=lambda item: (item[0] == "tau2_s", item[0])):
         usable = np.array([(quantity, core) in good for core in findings.cores])
-        whole = 1.0
-        circuit = "soma" if quantity == "tau2_s" else circuits.get(quantity)
+        circuit = circuit_of(findings.mapping, quantity)
         if circuit is not None and quantity != "tau2_s" and usable.any():
             of_cores = findings.bench.charge_scale if circuit == "soma" else values
-            whole = capacitances[circuit] = float(f"{np.median(of_cores[usable]):.6g}")
-        elif quantity == "tau2_s":
-            whole = capacitances.get("soma", 1.0)
+            capacitances[circuit] = float(f"{np.median(of_cores[usable]):.6g}")
+        whole = capacitances.get(circuit, 1.0) if circuit is not None else 1.0
         rows += [
             (*core, quantity, float(f"{values[index] / whole:.6g}"))
             for index, core in enumerate(findings.cores)

@@ -6,7 +6,7 @@ chosen by the mapper's own way, so a record means the same here and there. Succe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -30,6 +30,7 @@ from bcall_hw.calibrate.scan import scan
 from bcall_hw.calibrate.targets import Targets
 from bcall_hw.calibration import Calibration
 from bcall_hw.calibration_parts import Measured
+from bcall_hw.chip_config import ChipConfig
 from bcall_hw.chip_model import ChipModel
 from bcall_hw.errors import BudgetSpent, InvalidValue
 from bcall_hw.failure_reasons import FailureReason
@@ -110,11 +111,8 @@ def calibrate(
     choose_codes(chip, load_mapping(chip), Scales(chip, load_mapping(chip), ()).record(), targets.neuron, "targets")
     before = backend.read_back()
     held = before.chips if cores is None else tuple(sorted({core[0] for core in cores}))
-    missing = sorted(set(held) - set(before.chips))
+    require_chips(before, held)
     wanted = cores or tuple((chip_id, core) for chip_id in held for core in range(chip.geometry.cores))
-    if missing:
-        used = f"chip {missing[0]}"
-        raise InvalidValue("the backend does not hold this chip", where="calibrate, cores", used=used, limit=before.chips)
     run = CalibrationRun(backend, chip, tuple(sorted(wanted)), targets, budget_s, seed, report, pulses)
     book = Journal(journal, run.findings, run.rig, targets, seed, str(pulses), before) if journal else None
     with restoring(run.rig, lambda: book.before if book else before) as left:
@@ -126,14 +124,39 @@ def calibrate(
     )  # fmt: skip
 
 
-def _lasting(backend: Backend, pulses: str | None) -> bool:
+def require_chips(before: ChipConfig, wanted: Iterable[int]) -> None:
+    """Refuse chips that a backend does not hold.
+
+    Raises:
+        InvalidValue: with the first of them.
+    """
+    missing = sorted(set(wanted) - set(before.chips))
+    if missing:
+        used = f"chip {missing[0]}"
+        raise InvalidValue("the backend does not hold this chip", where="calibrate, cores", used=used, limit=before.chips)
+
+
+def lasting(backend: Backend, pulses: str | None) -> bool:
+    """Whether a backend's pulses last and restart.
+
+    Args:
+        pulses: "ideal" or "finite"; what the backend says if absent, and finite where it says nothing.
+
+    Raises:
+        InvalidValue: no such pulse model.
+    """
     if pulses not in (None, "ideal", "finite"):
         raise InvalidValue("no such pulse model", where="calibrate, pulses", used=pulses, limit="ideal or finite")
     told = backend.describe()
     return (pulses or told.get("pulses") or told.get("virtual", {}).get("pulses", "finite")) == "finite"
 
 
-def _check(chip: ChipModel, cores: tuple[Core, ...] | None, budget_s: float, keep: float, expires_days: float) -> None:
+def check_cores(chip: ChipModel, cores: tuple[Core, ...] | None, budget_s: float) -> None:
+    """Refuse cores that the chip does not have or that are named twice, and board time that is none.
+
+    Raises:
+        InvalidValue: with the core, or the time.
+    """
     g = chip.geometry
     if cores is not None:
         if not cores or len(set(cores)) < len(cores):
@@ -144,6 +167,10 @@ def _check(chip: ChipModel, cores: tuple[Core, ...] | None, budget_s: float, kee
                 raise InvalidValue("no such core", where="calibrate, cores", used=(chip_id, core), limit=limit)
     if not budget_s > 0:
         raise InvalidValue("board time must be positive (s)", where="calibrate, budget_s", used=budget_s)
+
+
+def _check(chip: ChipModel, cores: tuple[Core, ...] | None, budget_s: float, keep: float, expires_days: float) -> None:
+    check_cores(chip, cores, budget_s)
     if not 0.1 <= keep <= 1:
         raise InvalidValue("share of neurons to keep", where="calibrate, keep", used=keep, limit="0.1 to 1")
     if not _SECOND_IN_DAYS <= expires_days <= 3650:
@@ -163,7 +190,7 @@ class CalibrationRun:
         self.bench = Bench(self.rig, np.ones(self.rig.shape, dtype=bool))
         self.scales = Scales(chip, load_mapping(chip), cores)
         self.findings = Findings(chip, self.scales.mapping, cores, self.bench, self.scales)
-        self.dpis = DpiBench(self.bench, self.scales, self.findings, targets, _lasting(backend, pulses), seed)
+        self.dpis = DpiBench(self.bench, self.scales, self.findings, targets, lasting(backend, pulses), seed)
 
     def all_steps(self, journal: Journal | None, resume: bool) -> None:
         """Every step that is not done yet; what a lack of board time leaves out is told by quantity."""
@@ -205,11 +232,7 @@ class CalibrationRun:
         # Where most of a core hears nothing, that is no matter of its neurons: somas can be measured all the same.
         deaf_core = (found.silent.mean(axis=1) > _FEWEST)[:, None]
         self.bench.alive = np.where(deaf_core, found.alive & ~found.hot, found.usable)
-        entries = np.ones_like(self.bench.entries)
-        bad = {*found.dead_cam, *(s[:4] for s in found.stuck_tag_bits), *(u[:4] for u in found.unclear)}
-        for of_chip, of_core, neuron, entry in bad:
-            entries[self.rig.cores.index((of_chip, of_core)), neuron, entry] = False
-        self.bench.entries = entries
+        self.bench.lose_entries({*found.dead_cam, *(s[:4] for s in found.stuck_tag_bits), *(u[:4] for u in found.unclear)})
         self.findings.lose_cores(self.rig.overloaded, FailureReason.OVERLOAD)
         hot = found.hot.mean(axis=1) > 1 - _FEWEST
         none = np.asarray(~self.bench.alive.any(axis=1))
@@ -286,25 +309,6 @@ class CalibrationRun:
                 if mine.size:
                     low, middle, high = (float(q) for q in np.percentile(mine, [25, 50, 75]))
                     f.curves.setdefault(core, []).append((float(bench.current_a["dc"][index]), low, middle, high))
-
-    def few_quantities(self, wanted: list[str]) -> dict[str, Estimate]:
-        """Somas and the first synapse type under the codes that the scales give now."""
-        soma.find_grain(self.bench)
-        found = {}
-        soma.refractory(self.bench, self.dpis.currents("refractory_s"))
-        soma.drive(self.bench)
-        if "refractory_s" in wanted:
-            found["refractory_s"] = soma.refractory(self.bench, self.dpis.currents("refractory_s"))
-        if "tau_s" in wanted:
-            found["tau_s"] = soma.leak(self.bench, self.dpis.currents("tau_s"))
-        if "dc_a" in wanted:
-            found["dc_a"] = soma.constant_current(self.bench, self.dpis.currents("dc_a"))
-        for kind in sorted(self.targets.neuron.synapses):
-            if f"{kind}.tau_s" in wanted:
-                self.dpis.synapse(kind, held_out=True, correct=False)
-                found |= {q: e for q, e in self.findings.held.items() if q.startswith(f"{kind}.")}
-                break
-        return found
 
     def drift(self) -> None:
         """The sentinel of the beginning once more; a core that changed and missed its targets has drifted."""

@@ -125,13 +125,13 @@ def left_out(record: Calibration | None) -> dict[ExclusionReason, int]:
 
 def total_scale(record: Calibration, mapping: Mapping, core: Core, quantity: CoreQuantity) -> float:
     """Measured / nominal value of a quantity on one core: the core's scale, and the capacitance's where it sets a time."""
-    circuit = _circuit(mapping, quantity)
+    circuit = circuit_of(mapping, quantity)
     board = record.capacitance_scale.get(circuit, 1.0) if circuit else 1.0
     return board * record.scale(*core, quantity)
 
 
-def _circuit(mapping: Mapping, quantity: str) -> Circuit | None:
-    """The circuit whose capacitance a quantity is proportional to."""
+def circuit_of(mapping: Mapping, quantity: str) -> Circuit | None:
+    """The circuit whose capacitance a quantity is proportional to; None for currents."""
     name, dot, part = quantity.partition(".")
     if dot:
         synapses: dict[str, DpiMapping] = {str(synapse): dpi for synapse, dpi in mapping.synapses.items()}

@@ -24,7 +24,12 @@ _STEP_US = 50
 _MOST_SPIKES = 20_000_000
 
 
+#: Options that say how a record is made; a check takes the record as it is.
+_OF_A_RECORD = ("targets", "out", "keep", "expires_days", "resume")
+
+
 def calibrate(
+    context: typer.Context,
     backend: Annotated[str, typer.Option(help="emulator, samna:auto, samna:<serial> or samna:virtual.")] = "emulator",
     targets: Annotated[Path | None, typer.Option(help="Targets (.toml, .json); the shipped ones if not given.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for record.json, report.html and the journal.")] = Path("out/calibration"),
@@ -37,7 +42,12 @@ def calibrate(
         float, typer.Option(help="Share of each core's neurons to keep; the rest, furthest off, is excluded.")
     ] = 1.0,
     expires_days: Annotated[float, typer.Option(help="How long the record holds (days).")] = 30.0,
-    check: Annotated[Path | None, typer.Option(help="Measure a few quantities of this record again and report drift.")] = None,
+    check: Annotated[
+        Path | None, typer.Option(help="Does this record still hold? Measure a few of its quantities again.")
+    ] = None,
+    tolerance: Annotated[
+        float | None, typer.Option(help="With --check: largest relative change that is no drift; 0.03 if not given.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the journal in the output folder.")] = False,
     seed: Annotated[int, typer.Option(help="Shifts all stimuli against each other.", min=0, max=2**31)] = 0,
     board_seed: Annotated[
@@ -52,7 +62,7 @@ def calibrate(
 ) -> None:
     """Measure every neuron from spikes, find codes for targets, prove them by a held-out measurement, and write a record.
 
-    Exit code 0 when every quantity of every core was calibrated (or nothing drifted), 2 when not.
+    Exit code 0 when every quantity of every core was calibrated (with --check: when the record holds), 2 when not.
     """
     from bcall_hw.calibrate.page import write_page
     from bcall_hw.calibrate.run import calibrate as run
@@ -61,6 +71,7 @@ def calibrate(
     from bcall_hw.chip_model import load_chip
     from bcall_hw.files import folder_of_one_run
 
+    _require_sense(context, check)
     model, wanted = load_chip(chip), Targets.load(targets)
     chosen = _cores(cores, quick)
     record = None if check is None else load_calibration(model, check, allow_stale=True)
@@ -69,7 +80,8 @@ def calibrate(
         with notes.status(f"opening {backend}"):
             opened = _open(backend, model, board, dt_us, pulses, chosen or _cores_of(record))
         try:
-            _check(opened, model, record, wanted.tolerance, budget_s, seed, pulses, as_json)
+            options = {} if tolerance is None else {"tolerance": tolerance}
+            _check(opened, model, record, as_json, cores=chosen, budget_s=budget_s, seed=seed, pulses=pulses, **options)
         finally:
             opened.close()
         return
@@ -113,6 +125,22 @@ def _set_aside(path: Path, what: str) -> None:
         aside = path.with_suffix(f".before{path.suffix}")
         path.replace(aside)
         notes.print(f"{what} is now {aside}", highlight=False)
+
+
+def _require_sense(context: typer.Context, check: Path | None) -> None:
+    """Refuse options that would do nothing."""
+    given = {name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}
+    if check is None:
+        if "tolerance" in given:
+            fix = "Write the tolerance of a calibration into its targets (--targets)."
+            raise InvalidValue("is for --check", where="--tolerance", used=context.params["tolerance"], fix=fix)
+        return
+    for name in _OF_A_RECORD:
+        if name in given:
+            where, used = "--" + name.replace("_", "-"), str(context.params[name])[:80]
+            fix = "Leave it out: a check takes targets and codes from the record, and writes none."
+            fix = fix if name != "targets" else f"{fix} Its tolerance is --tolerance."
+            raise InvalidValue("has no meaning with --check", where=where, used=used, fix=fix)
 
 
 def _cores(text: str | None, quick: bool) -> tuple[tuple[int, int], ...] | None:
@@ -164,26 +192,14 @@ def _open(
     return open_backend(backend, chip=chip, **({"max_spikes": _MOST_SPIKES} if backend.startswith("samna:") else {}))
 
 
-def _check(
-    opened: Backend,
-    chip: ChipModel,
-    record: Any,
-    tolerance: float,
-    budget_s: float,
-    seed: int,
-    pulses: str | None,
-    as_json: bool,
-) -> None:
-    from dataclasses import asdict
-
-    from bcall_hw.calibrate.check import check
+def _check(opened: Backend, chip: ChipModel, record: Any, as_json: bool, **options: Any) -> None:
+    from bcall_hw.calibrate.check import check, overall
 
     with progress_bars(as_json) as report:
-        found = check(opened, chip, record, tolerance=tolerance, budget_s=budget_s, seed=seed, pulses=pulses, report=report)
-    drifted = any(d.drifted for d in found)
+        found = check(opened, chip, record, report=report, **options)
     if as_json:
-        print(json.dumps({"board": record.board, "drifted": drifted, "measured": [asdict(d) for d in found]}))
+        print(json.dumps(show_calibration.drift_as_json(found, record)))
     else:
         show_calibration.show_drift(found, record)
-    if drifted:
+    if overall(found) != "holds":
         raise typer.Exit(2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,16 @@ from bcall_hw.calibrate.summary import by_quantity, cv, left_out, percent, why_f
 from bcall_hw.cli.show import console
 
 if TYPE_CHECKING:
-    from bcall_hw.calibrate.check import Drift
+    from bcall_hw.calibrate.check import Drift, Verdict
     from bcall_hw.calibrate.run import Outcome
     from bcall_hw.calibration import Calibration
     from bcall_hw.calibration_parts import Measured
+
+_MEANS: dict[Verdict, str] = {
+    "holds": "The record holds: nothing changed by more than the tolerance.",
+    "drifted": "The record does not hold any more. Calibrate again.",
+    "unknown": "Nothing is known to have drifted, but not all could be told. Calibrate again, or widen the tolerance.",
+}
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
@@ -78,21 +84,33 @@ def show_outcome(outcome: Outcome) -> None:
     _say(f"board {record.board}; neurons left out: {counts}; {cam}; board time {outcome.board_s:.0f} s")
 
 
+def drift_as_json(found: list[Drift], record: Calibration) -> dict[str, Any]:
+    """What a check found as plain values: SI units, relative changes, 95 % intervals; None for what is not known."""
+    from bcall_hw.calibrate.check import overall
+
+    measured = [asdict(d) | {"drifted": d.drifted} for d in found]
+    verdict = overall(found)
+    return {"board": record.board, "verdict": verdict, "drifted": verdict == "drifted", "measured": measured}
+
+
 def show_drift(found: list[Drift], record: Calibration) -> None:
-    """One row for each quantity: its largest change."""
-    table = Table(title=f"board {record.board}: measured again, against the record of {record.date}")
-    for column in ("parameter", "largest change", "where", "cores drifted"):
-        table.add_column(column, justify="right" if column == "largest change" else "left")
+    """One row for each quantity: its largest change with its interval, where, and the verdicts of the cores."""
+    from bcall_hw.calibrate.check import overall, worst
+
+    table = Table(title=f"board {record.board}: measured again, against the record of {record.date}", box=SIMPLE_HEAD)
+    for column in ("parameter", "largest change", "95 % interval", "core", "verdict, cores"):
+        table.add_column(column, justify="right" if column in ("largest change", "95 % interval") else "left")
     groups: dict[str, list[Drift]] = defaultdict(list)
     for drift in found:
         groups[drift.quantity].append(drift)
     for quantity, drifts in groups.items():
-        worst = max(drifts, key=lambda d: float("inf") if d.change is None else abs(d.change))
-        change = "not measurable" if worst.change is None else f"{worst.change:+.2%}"
-        count = sum(d.drifted for d in drifts)
-        table.add_row(quantity, change, f"chip {worst.chip} core {worst.core}", f"{count} / {len(drifts)}")
+        most = worst(drifts)
+        change = "not measurable" if most.change is None else percent(most.change)
+        interval = "-" if most.interval is None else " to ".join(percent(end) for end in most.interval)
+        verdicts = ", ".join(f"{verdict} {count}" for verdict, count in Counter(d.verdict for d in drifts).most_common())
+        table.add_row(escape(quantity), change, interval, f"{most.chip}/{most.core}", verdicts)
     console.print(table)
-    console.print("Calibrate again." if any(d.drifted for d in found) else "Nothing drifted beyond the tolerance.")
+    _say(_MEANS[overall(found)])
 
 
 def _say(text: str) -> None:
