@@ -30,6 +30,8 @@ _TRIALS, _TRIED = 8, 256
 #: Spikes after the hold that are left out: the holding current has not quite gone.
 _SKIPPED = 3
 _NEURON_ERROR = 0.014
+#: Error that the time constants of a core share: what the short cut leaves after it is corrected.
+_TAU_ERROR = 0.006
 #: Errors of time constants, over what the scatter of trials says: seen on boards whose truth was known.
 _UNDERSTATED = 1.8
 
@@ -69,7 +71,7 @@ def measure(
         per_ampere = ((speed - 1.0 / bench.rise_s(clock=False, more_a=-small)) / small).ravel()
         weight = Estimate(size.value / per_ampere, np.hypot(size.error, _NEURON_ERROR), WEIGHT_ERROR, _NEURON_ERROR)
     shape = (cores, neurons)
-    first = Estimate(tau.value, _UNDERSTATED * tau.error).reshaped(shape), weight.reshaped(shape)
+    first = Estimate(tau.value, _UNDERSTATED * tau.error, _TAU_ERROR).reshaped(shape), weight.reshaped(shape)
     found, which = first, np.arange(0, cores * neurons, max(1, cores * neurons // _TRIED))
     charge = np.broadcast_to(bench.charge_c * bench.charge_scale[:, None], shape)
     v_spike = spike_potential(bench.chip, bench.threshold_scale)

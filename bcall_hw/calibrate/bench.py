@@ -11,7 +11,7 @@ import numpy.typing as npt
 from bcall_hw import circuits
 from bcall_hw.arrays import BoolArray, FloatArray
 from bcall_hw.bias_codes import current_range_a, nearest_code
-from bcall_hw.calibrate.estimate import medians
+from bcall_hw.calibrate.estimate import MODEL_ERROR, medians
 from bcall_hw.calibrate.membrane import rise_time_s, spike_potential
 from bcall_hw.calibrate.rig import Rig
 from bcall_hw.calibrate.spike_trains import SpikeTrains
@@ -37,6 +37,7 @@ class Bench:
         leak_scale: leak current / nominal, under the first bias.
         threshold_scale: spike threshold / the chip model's.
         refractory_scale: refractory period / nominal.
+        soma_error: relative error that constant currents and leaks of all neurons share.
     """
 
     rig: Rig
@@ -50,6 +51,7 @@ class Bench:
     leak_scale: FloatArray = field(default_factory=lambda: np.ones(0))
     threshold_scale: FloatArray = field(default_factory=lambda: np.ones(0))
     refractory_scale: FloatArray = field(default_factory=lambda: np.ones(0))
+    soma_error: float = MODEL_ERROR
 
     def __post_init__(self) -> None:
         self.chip = self.rig.chip

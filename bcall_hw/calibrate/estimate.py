@@ -14,7 +14,7 @@ Predict = Callable[[FloatArray], FloatArray]
 #: Two-sided 95 % of a normal distribution, in standard deviations.
 Z95 = 1.959964
 #: Error of a core's median that no estimate falls below (relative), seen on boards whose truth was known.
-MODEL_ERROR = 0.005
+MODEL_ERROR = 0.002
 #: Neurons with a relative error above this are not measured; fewer measured ones than this share do not make a core.
 LARGEST_ERROR, SMALLEST_SHARE = 0.25, 0.5
 #: Error of a measurement that no weight goes beyond.

@@ -61,7 +61,7 @@ class Journal:
         """
         f, bench = self.findings, self.findings.bench
         small = {
-            "done": done, "turn": turn, "spent_s": self.rig.spent_s, "grain_s": bench.grain_s,
+            "done": done, "turn": turn, "spent_s": self.rig.spent_s, "grain_s": bench.grain_s, "soma_error": bench.soma_error,
             "overloaded": sorted(self.rig.overloaded),
             "lost": [reason.value for reason in f.lost], "out_of_budget": f.out_of_budget,
             "drifted": f.drifted.tolist(), "drift_checked": f.drift_checked,
@@ -146,7 +146,7 @@ class Journal:
 
     def _small(self, small: dict[str, Any]) -> None:
         f, bench = self.findings, self.findings.bench
-        bench.grain_s = float(small["grain_s"])
+        bench.grain_s, bench.soma_error = float(small["grain_s"]), float(small["soma_error"])
         bench.current_a = {role: np.array(values) for role, values in small["current_a"].items()}
         f.lost = [FailureReason(reason) for reason in small["lost"]]
         f.out_of_budget, f.drift_checked = bool(small["out_of_budget"]), bool(small["drift_checked"])

@@ -24,7 +24,7 @@ _TICK_S, _SETTLED, _LONGEST_S, _RUNS = 1e-4, 8.0, 0.6, 3
 #: Events of a train that keeps a lasting pulse going, in each width; the width may be off by a factor of two.
 _OVERLAPPED = 6
 #: Error that a core's neurons share: that of a weight, seen through the jump.
-_COMMON = 0.013
+_COMMON = 0.002
 
 
 def events_of_volley(pulse_s: float) -> int:

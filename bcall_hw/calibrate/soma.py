@@ -12,7 +12,7 @@ import numpy as np
 from bcall_hw.arrays import BoolArray, FloatArray
 from bcall_hw.bias_codes import current_range_a
 from bcall_hw.calibrate.bench import Bench
-from bcall_hw.calibrate.estimate import Estimate, inverted, medians
+from bcall_hw.calibrate.estimate import MODEL_ERROR, Estimate, inverted, medians
 
 #: Rise (s) of the median neuron in a fast and in a slow measurement, and with a gain so low that the threshold shows.
 _FAST_S, _SLOW_S, _THRESHOLD_S = 0.010, 0.080, 0.010
@@ -31,6 +31,8 @@ _LEAK_S = 0.02
 _LEAK_LADDER = (1.7, 2.3, 3.5)
 #: Net current / I_0 below which positive feedback, not the drive, makes the neuron fire.
 _FEEBLE = 6.0
+#: Error of all neurons / squared CV of intervals in the slow rise: noise moves them beyond what is put back.
+_OF_NOISE = 0.5
 #: Relative error of a neuron's constant current that its intervals do not show: leak, noise and steps in a rise.
 NEURON_ERROR = 0.0045
 
@@ -109,7 +111,10 @@ def drive(bench: Bench) -> tuple[Estimate, Estimate]:
     ):  # fmt: skip
         bench.set_currents(dc=np.maximum(bench.drive_for(rises_s), lowest * 6), gain=gain_a)
         longest_s = 2.0 * float(np.max(rises_s))
-        mean, error = bench.intervals(bench.rig.run(_duration(longest_s), settle_s=longest_s))
+        trains = bench.rig.run(_duration(longest_s), settle_s=longest_s)
+        if name == "slow":
+            bench.soma_error = float(np.hypot(MODEL_ERROR, _OF_NOISE * np.max(bench.squared_cv(trains))))
+        mean, error = bench.intervals(trains)
         measured[name] = dict(bench.current_a), mean - bench.refractory_s, error
     leak_a = bench.charge_c * bench.charge_scale / _LEAK_S
     bench.set_currents(leak1=leak_a, dc=_LEAK_LADDER[1] * leak_a / np.nanmedian(bench.dc_scale, axis=1), gain=highest)
@@ -155,7 +160,7 @@ def drive(bench: Bench) -> tuple[Estimate, Estimate]:
     constant = _dc(bench, *measured["fast"])
     of_threshold = 0.1 * np.nan_to_num(threshold.error)  # the rise grows with its logarithm, which is about 10
     error = np.sqrt(constant.error**2 + of_threshold**2 + NEURON_ERROR**2)
-    constant = Estimate(constant.value, error, each=NEURON_ERROR)
+    constant = Estimate(constant.value, error, bench.soma_error, NEURON_ERROR)
     bench.dc_scale, bench.dc_error = _filled(constant.value, constant.measured), _filled(constant.error, constant.measured)
     return constant, threshold
 
@@ -196,7 +201,7 @@ def constant_current(bench: Bench, current_a: FloatArray) -> Estimate:
     mean, error = bench.intervals(bench.rig.run(_duration(2 * typical_s), settle_s=2 * typical_s))
     given = dict(bench.current_a)
     found = _dc(bench, given, mean - bench.refractory_s, error)
-    return Estimate(found.value * given["dc"][:, None], np.hypot(found.error, NEURON_ERROR), each=NEURON_ERROR)
+    return Estimate(found.value * given["dc"][:, None], np.hypot(found.error, NEURON_ERROR), bench.soma_error, NEURON_ERROR)
 
 
 def leak(bench: Bench, current_a: FloatArray, role: str = "leak1", quick: bool = False) -> Estimate:
@@ -229,7 +234,7 @@ def leak(bench: Bench, current_a: FloatArray, role: str = "leak1", quick: bool =
     # An error of the constant current moves all rungs of the ladder alike, the lowest one least.
     of_drive = np.min(shares, axis=0)
     typical = medians(np.where(found.measured, of_drive, np.nan).reshape(1, -1))
-    found = Estimate(found.value, np.hypot(found.error, of_drive), each=float(np.nan_to_num(typical[0])))
+    found = Estimate(found.value, np.hypot(found.error, of_drive), bench.soma_error, float(np.nan_to_num(typical[0])))
     if not second:
         bench.leak_scale = _filled(found.value, found.measured)
     tau = bench.charge_c * bench.charge_scale[:, None] / (given[:, None] * found.value)

@@ -27,7 +27,7 @@ _NEURON_ERROR = 0.011
 #: Errors of time constants, over what the scatter of trials says: seen on boards whose truth was known.
 _UNDERSTATED = 2.1
 #: Error that the weights of a core share: capacitance, constant current and pulse width act on all of them.
-WEIGHT_ERROR = 0.011
+WEIGHT_ERROR = 0.004
 #: The same with pulses that last: seen 4 % too high on an emulated board.
 _LASTING_ERROR = 0.04
 #: Error of all of a core's neurons / squared CV of their intervals: noise bends phases, and the model neurons have none.
