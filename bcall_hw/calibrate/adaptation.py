@@ -29,7 +29,7 @@ _STRENGTH, _HELD, _LOOKED, _LONGEST_S = 12.0, 5.0, 4.0, 1.0
 _TRIALS, _TRIED = 8, 256
 #: Spikes after the hold that are left out: the holding current has not quite gone.
 _SKIPPED = 3
-_NEURON_ERROR = 0.014
+_NEURON_ERROR = 0.0105
 #: Error that the time constants of a core share: what the short cut leaves after it is corrected.
 _TAU_ERROR = 0.006
 #: Errors of time constants, over what the scatter of trials says: seen on boards whose truth was known.

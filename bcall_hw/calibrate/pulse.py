@@ -18,8 +18,8 @@ from bcall_hw.calibrate.synapse import SynapseEstimate
 
 #: Time constant of the synapse that is used (s); jump of a volley; share of time that pulses of the train cover.
 TAU_S, _VOLLEY_JUMP, _COVERED = 0.005, 0.2, 0.8
-#: Full scale of the synapse / net current of the drive.
-FULL_SCALE, WEIGHT_RATIO = 5.0, 8.0
+#: Full scale of the synapse / net current of the drive, which pulses that last reach; largest current of the bias / leak's.
+FULL_SCALE, LASTING_FULL_SCALE, WEIGHT_RATIO = 5.0, 2.5, 8.0
 _TICK_S, _SETTLED, _LONGEST_S, _RUNS = 1e-4, 8.0, 0.6, 3
 #: Events of a train that keeps a lasting pulse going, in each width; the width may be off by a factor of two.
 _OVERLAPPED = 6

@@ -34,7 +34,7 @@ _FEEBLE = 6.0
 #: Error of all neurons / squared CV of intervals in the slow rise: noise moves them beyond what is put back.
 _OF_NOISE = 0.5
 #: Relative error of a neuron's constant current that its intervals do not show: leak, noise and steps in a rise.
-NEURON_ERROR = 0.0045
+NEURON_ERROR = 0.0033
 
 
 def find_grain(bench: Bench) -> None:

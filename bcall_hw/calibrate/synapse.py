@@ -22,14 +22,14 @@ RISE_S = 0.008
 _EXCITING, _INHIBITING = 1.0, 0.35
 #: Time between volleys, and of the fit, in time constants; shortest and longest time between volleys (s).
 _APART, _FITTED, _SHORTEST_S, _LONGEST_S = 6.0, 4.0, 0.03, 0.6
-#: Relative error of a neuron's weight that its trials do not show: the velocity per ampere.
-_NEURON_ERROR = 0.011
+#: Relative errors of a neuron's weight and time constant that its trials do not show: the velocity per ampere, the short cut.
+_NEURON_ERROR, _NEURON_TAU_ERROR = 0.008, 0.0022
 #: Errors of time constants, over what the scatter of trials says: seen on boards whose truth was known.
 _UNDERSTATED = 2.1
 #: Error that the weights of a core share: capacitance, constant current and pulse width act on all of them.
 WEIGHT_ERROR = 0.004
-#: The same with pulses that last: seen 4 % too high on an emulated board.
-_LASTING_ERROR = 0.04
+#: The same with pulses that last.
+_LASTING_ERROR = 0.006
 #: Error of all of a core's neurons / squared CV of their intervals: noise bends phases, and the model neurons have none.
 _OF_NOISE = 3.0
 #: Model neurons on which the estimator is tried, of all cores together.
@@ -96,16 +96,16 @@ def measure(
     times = plan.times_s + 0.0021 * (offset % 7)
     train, use = listeners.volleys(bench.chip, times, events, apart_s)
     heard = bench.rig.run(float(times[-1]) + plan.between_s, train, settle_s=0.1)
-    causes = times + 0.5 * (events - 1) * apart_s + (0.5 * pulse_s if apart_s else 0.0)
-    tau, size = plan.fit(heard, _as_clocked(causes, bench.grain_s), velocity, dead)
+    after_s = np.arange(events) * apart_s
+    causes = _as_clocked(times[:, None] + after_s, bench.grain_s).mean(axis=1) + (0.5 * pulse_s if apart_s else 0.0)
+    tau, size = plan.fit(heard, causes, velocity, dead)
     working = (bench.entries * use).sum(axis=2).ravel()
     with np.errstate(invalid="ignore", divide="ignore"):
         per_event = size.scaled(1.0 / np.where(working > _FEWEST_HEARD * events, working, np.nan))
-    tau, weight = _corrected(bench, synapse, plan, tau, per_event, events)
+    tau, weight = _corrected(bench, synapse, plan, tau, per_event, events, after_s if apart_s else np.zeros(1))
     if apart_s:
-        a = np.nan_to_num(np.clip(jump_of(tau.value, pulse_s), 1e-9, 0.999), nan=1e-9)
-        weight = weight.scaled(events * a / (1.0 - (1.0 - a) ** events))
-        weight = replace(weight, common=_LASTING_ERROR)
+        # The fit tells the jump of a pulse as if it came at its middle; the pulse has made it when it ends.
+        weight = replace(weight.scaled(np.exp(-0.5 * pulse_s / tau.value)), common=_LASTING_ERROR)
     noise = _OF_NOISE * float(np.max(bench.squared_cv(waiting)))
     return SynapseEstimate(*(replace(e, common=float(np.hypot(e.common, noise))) for e in (tau, weight)))
 
@@ -149,9 +149,13 @@ def _as_clocked(causes_s: FloatArray, grain_s: float) -> FloatArray:
 
 
 def _corrected(
-    bench: Bench, synapse: str, plan: _Plan, tau: Estimate, per_event: Estimate, events: int
+    bench: Bench, synapse: str, plan: _Plan, tau: Estimate, per_event: Estimate, events: int, after_s: FloatArray
 ) -> tuple[Estimate, Estimate]:
-    """From phase velocities to amperes, less what the fit gets wrong on model neurons like those of each core."""
+    """From phase velocities to amperes, less what the fit gets wrong on model neurons like those of each core.
+
+    Args:
+        after_s: when the events of a volley come after its first one; one number where they come together.
+    """
     shape = bench.rig.shape
     sign = 1.0 if is_exciting(bench, synapse) else -1.0
     base = 1.0 / bench.rise_s(clock=False)
@@ -160,17 +164,19 @@ def _corrected(
         per_ampere = ((1.0 / bench.rise_s(clock=False, more_a=small) - base) / small).ravel()
         error = np.hypot(per_event.error, _NEURON_ERROR)
         weight = Estimate(per_event.value / per_ampere, error, WEIGHT_ERROR, _NEURON_ERROR)
-    tau = Estimate(tau.value, _UNDERSTATED * tau.error)
+    tau = Estimate(tau.value, np.hypot(_UNDERSTATED * tau.error, _NEURON_TAU_ERROR), each=_NEURON_TAU_ERROR)
     seen = tau.reshaped(shape), weight.reshaped(shape)
     found, end_s, grain = seen, float(plan.times_s[-1]) + plan.between_s, bench.grain_s
+    times = plan.times_s[:, None] + after_s
+    causes, at_once = _as_clocked(times, grain).mean(axis=1), events // after_s.size
     for _ in range(2):
-        model, which = _model(bench, found[0], found[1], sign * events)
-        heard = model.run(bench.chip, plan.times_s, end_s, grain_s=grain)
+        model, which = _model(bench, found[0], found[1], sign * at_once)
+        heard = model.run(bench.chip, times.ravel(), end_s, grain_s=grain)
         dead = bench.refractory_s.ravel()[which] + 0.5 * grain
-        of_tau, size = plan.fit(heard, _as_clocked(plan.times_s, grain), model.velocity_hz(bench.chip, grain), dead)
+        of_tau, size = plan.fit(heard, causes, model.velocity_hz(bench.chip, grain), dead)
         of_jump = size.value[0] / per_ampere[which]
-        truth = np.abs(model.jump_a)
-        found = Correction(model.tau_s, truth / events, of_tau.value[0], of_jump / events).applied(seen[0], seen[1])
+        truth = np.abs(model.jump_a) / at_once
+        found = Correction(model.tau_s, truth, of_tau.value[0], of_jump / events).applied(seen[0], seen[1])
     return found
 
 
