@@ -102,7 +102,7 @@ def measure(
     working = (bench.entries * use).sum(axis=2).ravel()
     with np.errstate(invalid="ignore", divide="ignore"):
         per_event = size.scaled(1.0 / np.where(working > _FEWEST_HEARD * events, working, np.nan))
-    tau, weight = _corrected(bench, synapse, plan, tau, per_event, events, after_s if apart_s else np.zeros(1))
+    tau, weight = _corrected(bench, synapse, plan, tau, per_event, events, after_s if apart_s else after_s[:1])
     if apart_s:
         # The fit tells the jump of a pulse as if it came at its middle; the pulse has made it when it ends.
         weight = replace(weight.scaled(np.exp(-0.5 * pulse_s / tau.value)), common=_LASTING_ERROR)
