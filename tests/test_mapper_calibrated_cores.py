@@ -67,6 +67,13 @@ def test_the_calibrated_core_is_taken(core: tuple[int, int], chips: tuple[int, .
     assert delivered(mapped) == asked(net(200))
 
 
+def test_verdicts_without_scales_are_enough() -> None:
+    record = knows([(2, 1)]).model_copy(update={"core_scales": ()})
+    mapped = map_network(net(200), CHIP, calibration=record)
+    assert mapped.config.chips == (2,)
+    assert cores_of(mapped) == {(2, 1)}
+
+
 def test_calibrated_cores_of_more_chips_are_taken_before_others_of_one() -> None:
     mapped = map_network(net(300), CHIP, calibration=knows([(0, 1), (2, 3)]))
     assert cores_of(mapped) == {(0, 1), (2, 3)}

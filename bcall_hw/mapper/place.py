@@ -143,7 +143,7 @@ def place(
     kinds = kinds_of(network.populations, standing.values())
     kinds.sort(key=lambda kind: not on_one_chip & set(kind.members))
     held = np.bincount(wishes.core_of[wishes.core_of >= 0], minlength=len(board.cores))
-    left = np.where(board.offered, board.room - held, 0)
+    left = board.room - held
     kind_of = {core: next(k for k, kind in enumerate(kinds) if names[0] in kind.members) for core, names in standing.items()}
     open_cores = [core for core in np.argsort(board.ranks, kind="stable").tolist() if board.offered[core]]
     begun = [[core for core in sorted(kind_of) if kind_of[core] == k and board.offered[core]] for k in range(len(kinds))]
