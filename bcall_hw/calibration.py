@@ -246,5 +246,7 @@ def check_board(calibration: Calibration, board: str, where: str = "calibration 
         WrongBoard: with both serial numbers.
     """
     if calibration.kind == "measured" and calibration.board != board:
-        fix = "Use this board's record, or calibrate it."
+        fix = (
+            "Use this board's record, or calibrate it. Emulated boards: give the --board-seed or --profile that calibrate had."
+        )
         raise WrongBoard("is of another board", where=where, used=calibration.board[:80], limit=board, fix=fix)

@@ -79,6 +79,26 @@ def test_the_chosen_neurons_of_populations_take_the_second_leak() -> None:
     assert mapped.config.bias(0, 2, "IF_TAU2_N") == STRONG
 
 
+@pytest.mark.parametrize("scales", [{}, {"tau_s": 0.8}])
+@pytest.mark.parametrize(("soma", "second"), [(0.6, 1.0), (1.0, 1.4), (0.6, 1.4), (1.7, 0.8)])
+def test_capacitance_and_scale_each_count_once_for_the_second_leak(
+    scales: dict[str, float], soma: float, second: float
+) -> None:
+    """tau2_s is capacitance_scale x core scale x nominal, as predicted and as read back, whatever the first leak's scale."""
+    rows = tuple((0, 1, quantity, scale) for quantity, scale in (scales | {"tau2_s": second}).items())
+    calibration = record(1.2, capacitance_scale={"soma": soma}, core_scales=rows)
+    mapped = map_network(hearing(tau_s=0.01), CHIP, calibration=calibration)
+    nominal = TAU_C / code_current_a(CHIP, mapped.config.bias(0, 1, "IF_TAU2_N"))
+    (predicted,) = (c.predicted for c in mapped.biases[0, 1] if c.quantity == "tau2_s")
+    assert predicted == pytest.approx(soma * second * nominal, rel=1e-12)
+    read = network_of(mapped.config, calibration=calibration)
+    on_core = [p for p in read.populations if p.place and (p.place.chip, p.place.core) == (0, 1)]
+    taus = {p.place.neuron + k: p.neuron.tau_s for p in on_core if p.place for k in range(p.size)}
+    assert taus.keys() == set(range(30, 50))
+    for number in range(30, 50, 3):
+        assert taus[number] == pytest.approx(soma * second * nominal, rel=1e-9)
+
+
 def test_the_network_is_read_back_with_the_time_constant_of_each_leak() -> None:
     calibration = record(1.5, core_scales=((0, 1, "tau2_s", 1.4),))
     mapped = map_network(hearing(), CHIP, calibration=calibration)
@@ -139,8 +159,38 @@ def test_codes_follow_ratio_and_scales(ratio: float, tau_s: float, scale: float,
 # Cores that keep the strong second leak ---------------------------------------------------------------------------------
 
 
-def test_a_core_with_constant_current_keeps_the_strong_leak() -> None:
-    assert "constant current" in kept(map_network(hearing(dc_a=1e-11), CHIP, calibration=record()))
+LEAK_A = TAU_C / 0.02
+
+
+def test_a_core_whose_constant_current_drives_unused_neurons_keeps_the_strong_leak() -> None:
+    for dc_a in (1e-11, LEAK_A / 3.9):
+        assert "constant current" in kept(map_network(hearing(dc_a=dc_a), CHIP, calibration=record()))
+    assert map_network(hearing(dc_a=LEAK_A / 4.2), CHIP, calibration=record()).departures == []
+
+
+@pytest.mark.parametrize("scales", [{"tau_s": 1.5}, {"tau_s": 0.6, "dc_a": 0.5}, {"dc_a": 2.0}])
+def test_constant_current_and_leak_are_held_against_each_other_in_real_amperes(scales: dict[str, float]) -> None:
+    """A network asks for real seconds and amperes: the leak that gives 20 ms is the same whatever its code."""
+    core_scales = tuple((0, 1, quantity, scale) for quantity, scale in scales.items())
+    assert "constant current" in kept(
+        map_network(hearing(dc_a=LEAK_A / 3.8), CHIP, calibration=record(core_scales=core_scales))
+    )
+    assert map_network(hearing(dc_a=LEAK_A / 4.3), CHIP, calibration=record(core_scales=core_scales)).departures == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_unused_neurons_rest_under_the_largest_constant_current_that_is_allowed(seed: int) -> None:
+    """With mismatch and noise no neuron fires without an event; under a constant current of twice the leak most would."""
+    fired = {}
+    for part in (1 / 4.2, 2.0):
+        mapped = map_network(hearing(dc_a=LEAK_A * part), CHIP, calibration=record())
+        config = mapped.config.with_registers(tau2=np.zeros_like(mapped.config.tau2))
+        board = Emulator(CHIP, config.chips, BoardProfile(seed=seed, mismatch_cv=0.2, noise_a=2e-12))
+        board.apply(config)
+        spikes = board.run(Stimulus(CHIP), 1.0).spikes
+        fired[part] = np.unique(spikes["neuron"][spikes["core"] == 1]).size
+    assert fired[1 / 4.2] == 0
+    assert fired[2.0] > 128
 
 
 def test_a_core_whose_leak_does_not_hold_against_dark_currents_keeps_it() -> None:

@@ -17,12 +17,13 @@ from bcall_hw.backend.emulator.words import DEFAULT_STEP_US
 from bcall_hw.chip_model import DEFAULT_CHIP
 from bcall_hw.cli import boards, calibrate, deploy, emulate, figures, nir, read_back, show
 from bcall_hw.cli import map as map_module
-from bcall_hw.cli.inputs import board_profile, open_board
+from bcall_hw.cli.inputs import board_profile, open_board, refuse_for_real
 from bcall_hw.cli.shared import (
     AsJson,
     Chip,
     DataOption,
     Implementation,
+    MaybeBoardSeed,
     MaybeMismatch,
     Mismatch,
     Profile,
@@ -128,6 +129,7 @@ def learn(
     seed: Seed = 0,
     mismatch_cv: MaybeMismatch = None,
     profile: Profile = None,
+    board_seed: MaybeBoardSeed = None,
     implementation: Implementation = "numba",
     dt_us: StepUs = DEFAULT_STEP_US,
     backend: Annotated[str, typer.Option(help="Address of the backend.")] = "emulator",
@@ -145,8 +147,10 @@ def learn(
     dataset = load_dataset(data)
     if images is not None:
         dataset = dataset.first(images)
-    board = board_profile(profile, None if profile else seed, mismatch_cv)
-    mapped = map_classifier(settings, dataset, load_chip(chip), seed, board)
+    refuse_for_real(backend, board_seed=board_seed)
+    # With a board of its own the seed is that of network and trains alone.
+    board = board_profile(profile, seed if profile is None and board_seed is None else None, mismatch_cv, board_seed, chip)
+    mapped = map_classifier(settings, dataset, load_chip(chip), seed, board if board_seed is None else None)
     opened = open_board(backend, mapped.config, board, implementation, dt_us)
     try:
         with folder_of_one_run(out), progress_bars(as_json) as report:

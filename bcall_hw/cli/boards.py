@@ -18,7 +18,7 @@ from bcall_hw.chip_model import DEFAULT_CHIP
 from bcall_hw.cli import show_boards
 from bcall_hw.cli.board_log import BoardLog
 from bcall_hw.cli.inputs import board_profile
-from bcall_hw.cli.shared import AsJson, Chip, Implementation, MaybeMismatch, MaybeSeed, Profile, Pulses, StepUs
+from bcall_hw.cli.shared import AsJson, Chip, Implementation, MaybeBoardSeed, MaybeMismatch, MaybeSeed, Profile, Pulses, StepUs
 from bcall_hw.errors import BackendUnavailable
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def run(
     seed: MaybeSeed = None,
     mismatch_cv: MaybeMismatch = None,
     profile: Profile = None,
+    board_seed: MaybeBoardSeed = None,
     implementation: Implementation = "numba",
     dt_us: StepUs = DEFAULT_STEP_US,
     pulses: Pulses = "ideal",
@@ -72,7 +73,7 @@ def run(
     from bcall_hw.chip_model import load_chip
 
     library, faults = stand_in_library(), Faults.parse(fault or [])
-    model, given = load_chip(chip), board_profile(profile, seed, mismatch_cv)
+    model, given = load_chip(chip), board_profile(profile, seed, mismatch_cv, board_seed, chip)
     lines = None if log is None else BoardLog(log)
     with contextlib.ExitStack() as stack:
         if lines is not None:

@@ -10,7 +10,8 @@ import typer
 
 from bcall_hw.chip_model import DEFAULT_CHIP
 from bcall_hw.cli import show_calibration
-from bcall_hw.cli.shared import AsJson, Chip, Profile, notes, progress_bars
+from bcall_hw.cli.inputs import EMULATED, board_profile, refuse_for_real
+from bcall_hw.cli.shared import AsJson, Chip, MaybeBoardSeed, Profile, notes, progress_bars
 from bcall_hw.errors import InvalidValue
 
 if TYPE_CHECKING:
@@ -50,10 +51,7 @@ def calibrate(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the journal in the output folder.")] = False,
     seed: Annotated[int, typer.Option(help="Shifts all stimuli against each other.", min=0, max=2**31)] = 0,
-    board_seed: Annotated[
-        int | None,
-        typer.Option(help="Emulated board with a hidden truth drawn by this seed; 0 if not given.", min=0, max=2**63 - 1),
-    ] = None,
+    board_seed: MaybeBoardSeed = None,
     profile: Profile = None,
     dt_us: Annotated[int, typer.Option("--dt-us", help="Time step of an emulated board (us).")] = _STEP_US,
     pulses: Annotated[str | None, typer.Option(help="ideal or finite pulses; what the backend says if not given.")] = None,
@@ -75,7 +73,7 @@ def calibrate(
     model, wanted = load_chip(chip), Targets.load(targets)
     chosen = _cores(cores, quick)
     record = None if check is None else load_calibration(model, check, allow_stale=True)
-    board = _board(model, backend, board_seed, profile)
+    board = _board(chip, backend, board_seed, profile)
     if record is not None:
         with notes.status(f"opening {backend}"):
             opened = _open(backend, model, board, dt_us, pulses, chosen or _cores_of(record))
@@ -160,20 +158,12 @@ def _cores_of(record: Any) -> tuple[tuple[int, int], ...]:
     return tuple(sorted({(m.chip, m.core) for m in record.measured}))
 
 
-def _board(chip: ChipModel, backend: str, seed: int | None, profile: Path | None) -> BoardProfile | None:
-    """The emulated board: a hidden truth by seed, or a profile file."""
-    from bcall_hw.backend.emulator.hidden import hidden_board
-    from bcall_hw.backend.emulator.profile import BoardProfile
-
-    for name, given in (("--board-seed", seed), ("--profile", profile)):
-        if given is not None and backend not in ("emulator", "samna:virtual"):
-            raise InvalidValue("is for emulated boards", where=name, used=str(given)[:80], fix="Leave the option out.")
-    if profile is not None:
-        if seed is not None:
-            fix = "Leave one of them out."
-            raise InvalidValue("--board-seed and --profile are both given", where="--board-seed", used=seed, fix=fix)
-        return BoardProfile.load(profile)
-    return hidden_board(chip, seed or 0) if backend in ("emulator", "samna:virtual") else None
+def _board(chip: str, backend: str, seed: int | None, profile: Path | None) -> BoardProfile | None:
+    """The emulated board: a hidden truth by seed (0 if neither is given), or a profile file; None for a real one."""
+    refuse_for_real(backend, board_seed=seed, profile=profile)
+    if backend not in EMULATED:
+        return None
+    return board_profile(profile, None, None, 0 if seed is None and profile is None else seed, chip)
 
 
 def _open(

@@ -12,8 +12,19 @@ import typer
 from bcall_hw.backend.emulator.words import DEFAULT_STEP_US
 from bcall_hw.chip_model import DEFAULT_CHIP
 from bcall_hw.cli import show
-from bcall_hw.cli.inputs import board_profile, open_board, poisson_rates, refuse_overwriting, source_of
-from bcall_hw.cli.shared import AsJson, Chip, MaybeCalibration, MaybeChips, MaybeFanIn, MaybeMismatch, MaybeSeed, Profile, notes
+from bcall_hw.cli.inputs import board_profile, open_board, poisson_rates, refuse_for_real, refuse_overwriting, source_of
+from bcall_hw.cli.shared import (
+    AsJson,
+    Chip,
+    MaybeBoardSeed,
+    MaybeCalibration,
+    MaybeChips,
+    MaybeFanIn,
+    MaybeMismatch,
+    MaybeSeed,
+    Profile,
+    notes,
+)
 from bcall_hw.errors import InvalidValue
 
 
@@ -41,6 +52,7 @@ def deploy(
     profile: Profile = None,
     seed: MaybeSeed = None,
     mismatch_cv: MaybeMismatch = None,
+    board_seed: MaybeBoardSeed = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a configuration to a backend, prove by read-back that it arrived, and play a stimulus on it."""
@@ -56,11 +68,11 @@ def deploy(
     for file in (out, words):
         if file is not None and file != Path("-"):
             files.check_writable(file)
-    board = board_profile(profile, seed, mismatch_cv)
-    config, mapped = source_of(source, chip, chips, fan_in, calibration, board)
+    refuse_for_real(backend, seed=seed, mismatch_cv=mismatch_cv, board_seed=board_seed)
+    board = board_profile(profile, seed, mismatch_cv, board_seed, chip)
+    # What is hidden of a board is hidden from the mapper too: it knows what the record says.
+    config, mapped = source_of(source, chip, chips, fan_in, calibration, board if board_seed is None else None)
     played = None if duration_s is None else played_stimulus(config, mapped, stimulus, rates, isi_base)
-    if backend.startswith("samna:"):
-        _check_real(backend, seed, mismatch_cv)
     given = (("debounce_us", debounce_us), ("max_spikes", max_spikes))
     options = {name: value for name, value in given if value is not None}
     with notes.status(f"opening {backend}") as status:
@@ -96,13 +108,6 @@ def _check_run(stimulus: Path | None, rates: dict[str, float], duration_s: float
     for name, given in (("--stimulus", stimulus), ("--rate", rates or None), ("--out", out)):
         if given is not None and duration_s is None:
             raise InvalidValue("needs the length of a run", where=name, used=str(given)[:80], fix="Give --duration-s.")
-
-
-def _check_real(backend: str, seed: int | None, mismatch_cv: float | None) -> None:
-    for name, given in (("--seed", seed), ("--mismatch-cv", mismatch_cv)):
-        if backend != "samna:virtual" and given is not None:
-            fix = 'Leave the option out, or deploy on "samna:virtual" or "emulator".'
-            raise InvalidValue("is for emulated boards; this one has a mismatch of its own", where=name, used=given, fix=fix)
 
 
 def _show(result: dict[str, Any]) -> None:

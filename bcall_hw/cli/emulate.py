@@ -16,6 +16,7 @@ from bcall_hw.cli.shared import (
     AsJson,
     Chip,
     Implementation,
+    MaybeBoardSeed,
     MaybeCalibration,
     MaybeChips,
     MaybeFanIn,
@@ -28,6 +29,9 @@ from bcall_hw.cli.shared import (
 )
 from bcall_hw.errors import InvalidValue
 from bcall_hw.random_bits import MAX_SEED
+
+#: Entries of a part of a board profile that the table shows.
+_MOST_SHOWN = 8
 
 
 def emulate(
@@ -48,6 +52,7 @@ def emulate(
     seed: MaybeSeed = None,
     mismatch_cv: MaybeMismatch = None,
     profile: Profile = None,
+    board_seed: MaybeBoardSeed = None,
     boards: Annotated[int, typer.Option(help="So many boards, with this seed and those after it.", min=1, max=10_000)] = 1,
     threads: Annotated[int | None, typer.Option(help="Boards at once; all processors if not given.", min=1)] = None,
     implementation: Implementation = "numba",
@@ -58,21 +63,26 @@ def emulate(
     """Run a configuration on the emulator: registers and stimulus in, spikes out."""
     from bcall_hw.experiments.emulation import emulate_boards
 
-    first = board_profile(profile, seed, mismatch_cv)
+    first = board_profile(profile, seed, mismatch_cv, board_seed, chip)
     if first.seed + boards - 1 > MAX_SEED:
         raise InvalidValue("seeds of the boards go too far", where="--boards", used=boards, limit=MAX_SEED - first.seed + 1)
-    profiles = [first.model_copy(update={"seed": first.seed + k}) for k in range(boards)]
+    if board_seed is None:
+        profiles = [first.model_copy(update={"seed": first.seed + k}) for k in range(boards)]
+    else:
+        profiles = [board_profile(None, None, None, board_seed + k, chip) for k in range(boards)]
     files = [out] if out is None or boards == 1 else [out.with_name(f"{out.stem}-seed{p.seed}{out.suffix}") for p in profiles]
     for file in files:
         refuse_overwriting(file, *(given for given in (source, stimulus, profile, calibration) if given is not None))
     rates = poisson_rates(rate or [])
     if stimulus is None and not rates:
         raise InvalidValue("nothing to play", where="emulate", used="no --stimulus, no --rate", fix="Give one of them.")
-    config, mapped = source_of(source, chip, chips, fan_in, calibration, first)
+    # What is hidden of a board is hidden from the mapper too: it knows what the record says.
+    config, mapped = source_of(source, chip, chips, fan_in, calibration, first if board_seed is None else None)
     options = {"implementation": implementation, "dt_us": dt_us, "pulses": pulses}
     with progress_bars(as_json) as report:
         recordings, result = emulate_boards(
-            config, mapped, profiles, stimulus, rates, duration_s, isi_base, options, threads, report
+            config, mapped, profiles, stimulus, rates, duration_s, isi_base, options, threads, report,
+            hidden=board_seed is not None,
         )  # fmt: skip
     for file, recording in zip(files, recordings, strict=False):
         if file is not None:
@@ -86,9 +96,14 @@ def emulate(
 def _show(result: dict[str, Any]) -> None:
     several, populations, profile = result.pop("boards", None), result.pop("populations", {}), result.pop("profile")
     warnings = result.pop("warnings")
-    board = {f"board: {name}": value for name, value in profile.items() if value and not (several and name == "seed")}
+    board = {f"board: {name}": _short(value) for name, value in profile.items() if value and not (several and name == "seed")}
     result.pop("seed", None)
     show.figures("emulated", result | board | {f"{name}: rate (Hz)": p["mean_rate_hz"] for name, p in populations.items()})
     if several:
         show.boards(several)
     show.warnings(warnings)
+
+
+def _short(value: Any) -> Any:
+    """A part of a profile, or how much there is of it where that fills a screen."""
+    return f"{len(value):,} entries (--json has them)" if isinstance(value, list | dict) and len(value) > _MOST_SHOWN else value

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from bcall_hw.chip_model import DEFAULT_CHIP, load_chip
 from bcall_hw.errors import FileProblem, InvalidValue
 from bcall_hw.files import check_folder_of
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from bcall_hw.mapper.options import FanInPolicy
 
 DEFAULT_MISMATCH_CV = 0.2
+#: Addresses of backends whose board is emulated.
+EMULATED = ("emulator", "samna:virtual")
 
 
 def refuse_overwriting(out: Path | None, *inputs: Path) -> None:
@@ -43,7 +46,6 @@ def mapped_network(
         calibration: file of the board's record; the nominal one if absent.
     """
     from bcall_hw.calibration import load_calibration
-    from bcall_hw.chip_model import load_chip
     from bcall_hw.mapper import map_network
     from bcall_hw.network import Network
 
@@ -100,22 +102,45 @@ def poisson_rates(given: list[str]) -> dict[str, float]:
     return rates
 
 
-def board_profile(path: Path | None, seed: int | None, mismatch_cv: float | None) -> BoardProfile:
-    """The virtual board: a profile file, or a seed and a mismatch.
+def refuse_for_real(backend: str, **options: object) -> None:
+    """Refuse options, by name, that say which board is emulated where the backend's board is a real one.
 
     Raises:
-        InvalidValue: the file and something that it says are both given.
+        InvalidValue: with the option.
+    """
+    for name, given in options.items():
+        if given is not None and backend not in EMULATED:
+            where, fix = f"--{name.replace('_', '-')}", f"Leave the option out, or take the backend {' or '.join(EMULATED)}."
+            raise InvalidValue("is for emulated boards", where=where, used=str(given)[:80], fix=fix)
+
+
+def board_profile(
+    path: Path | None, seed: int | None, mismatch_cv: float | None, board_seed: int | None = None, chip: str = DEFAULT_CHIP
+) -> BoardProfile:
+    """The virtual board: a profile file, one whose truth is hidden, or a seed and a mismatch.
+
+    Args:
+        board_seed: of the hidden truth; `chip`: model that it is drawn for.
+
+    Raises:
+        InvalidValue: the board is told in two ways.
     """
     from bcall_hw.backend.emulator.profile import BoardProfile
 
-    if path is None:
-        cv = DEFAULT_MISMATCH_CV if mismatch_cv is None else mismatch_cv
-        return BoardProfile(seed=seed or 0, mismatch_cv=cv)
-    for name, given in (("--seed", seed), ("--mismatch-cv", mismatch_cv)):
-        if given is not None:
-            fix = "Leave the option out, or change the file."
-            raise InvalidValue(f"{name} and --profile are both given", where="board", used=given, fix=fix)
-    return BoardProfile.load(path)
+    whole = [(name, given) for name, given in (("--board-seed", board_seed), ("--profile", path)) if given is not None]
+    parts = [(name, given) for name, given in (("--seed", seed), ("--mismatch-cv", mismatch_cv)) if given is not None]
+    if whole and len(whole) + len(parts) > 1:
+        name, given = [*whole[1:], *parts][0]
+        what, used = f"{name} and {whole[0][0]} are both given", str(given)[:80]
+        raise InvalidValue(what, where="board", used=used, fix="Leave one of them out: each says by itself which board it is.")
+    if board_seed is not None:
+        from bcall_hw.backend.emulator.hidden import hidden_board
+
+        return hidden_board(load_chip(chip), board_seed)
+    if path is not None:
+        return BoardProfile.load(path)
+    cv = DEFAULT_MISMATCH_CV if mismatch_cv is None else mismatch_cv
+    return BoardProfile(seed=seed or 0, mismatch_cv=cv)
 
 
 def open_board(

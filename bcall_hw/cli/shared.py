@@ -54,6 +54,15 @@ Profile = Annotated[
     Path | None,
     typer.Option(help="Board profile (.json, .toml): seed, mismatch, noise, defects."),
 ]
+MaybeBoardSeed = Annotated[
+    int | None,
+    typer.Option(
+        "--board-seed",
+        help="Emulated board whose truth is hidden and drawn by this seed; calibrate takes 0 if none is given.",
+        min=0,
+        max=2**63 - 1,
+    ),
+]
 DataOption = Annotated[str, typer.Option("--data", help='"digits", a folder with the four MNIST files, or an .npz file.')]
 Pulses = Annotated[str, typer.Option(help="ideal: an event is a jump; finite: a pulse that lasts and restarts.")]
 Variant = Annotated[str, typer.Option(help="error-triggered or pure.")]

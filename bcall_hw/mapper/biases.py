@@ -109,23 +109,3 @@ def far_codes(choices: MappingOf[Core, list[BiasChoice]]) -> list[str]:
         for c in found
         if abs(c.error) > _FAR
     ]
-
-
-def not_calibrated(choices: MappingOf[Core, list[BiasChoice]], calibration: Calibration) -> list[str]:
-    """A word for every core and quantity in use that a measured record did not calibrate."""
-    if not calibration.measured:
-        return []
-    good, found = {((m.chip, m.core), m.quantity) for m in calibration.measured if m.ok}, []
-    cores_seen = {core for core, _ in good}
-    for core, chosen in choices.items():
-        where = f"chip {core[0]} core {core[1]}"
-        if core not in cores_seen:
-            found.append(f"{where}: not calibrated by this record, which knows the board's capacitances alone of it")
-            continue
-        known = {quantity for of_core, quantity in good if of_core == core}
-        missing = [
-            c.quantity for c in chosen if c.quantity.endswith(("_s", "weight_a")) and c.quantity not in known | {"tau2_s"}
-        ]
-        if missing:
-            found.append(f"{where}: not calibrated by this record: {', '.join(missing)}")
-    return found

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations, islice
 
@@ -31,12 +31,16 @@ class Board:
         chips: ids of the chips, ascending.
         defects: what does not work.
         reserve: CAM entries of every neuron that are kept free.
+        rank: of cores that differ in what a calibration knows of them; 0, the best, where none is given.
+        worst_rank: cores of a higher rank are for populations that wish them alone.
     """
 
     chip: ChipModel
     chips: tuple[int, ...]
     defects: Defects
     reserve: int = 0
+    rank: Mapping[Core, int] = field(default_factory=dict)
+    worst_rank: int = 0
 
     @cached_property
     def cores(self) -> list[Core]:
@@ -95,6 +99,16 @@ class Board:
         return np.asarray(self.alive.sum(axis=1), dtype=np.int64)
 
     @cached_property
+    def ranks(self) -> IntArray:
+        """Rank of each core, shape (cores,)."""
+        return np.array([self.rank.get(core, 0) for core in self.cores], dtype=np.int64)
+
+    @cached_property
+    def offered(self) -> BoolArray:
+        """Cores that populations without a wish may have, shape (cores,)."""
+        return np.asarray(self.ranks <= self.worst_rank)
+
+    @cached_property
     def seat_order(self) -> list[list[int]]:
         """For each core its working neurons in the order in which they are filled.
 
@@ -145,7 +159,7 @@ def boards_to_try(
     and all its cores are alike, one of each size is enough.
 
     Args:
-        unlike: whether the cores reach different targets.
+        unlike: whether the cores reach different targets, or are not known alike.
 
     Raises:
         InvalidValue: no such chips or reserve.

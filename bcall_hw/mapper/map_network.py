@@ -16,6 +16,7 @@ from bcall_hw.defects import Defects
 from bcall_hw.errors import BcallError, NetworkDoesNotFit, RoundTripBroken
 from bcall_hw.mapper.biases import choices_of_cores, code_problems
 from bcall_hw.mapper.board import Board, boards_to_try
+from bcall_hw.mapper.calibrated import calibrated_first
 from bcall_hw.mapper.cam import Cam, cam_entries
 from bcall_hw.mapper.check import check
 from bcall_hw.mapper.efficacy import check_efficacy
@@ -53,7 +54,8 @@ def map_network(
         chips: ids of the chips that may be used, ascending; if absent, as few chips of the board as it needs.
         mapping: which bias stands for what; the chip's BCaLL mapping if absent.
         calibration: of the board; the nominal one if absent. Its defects and excluded neurons are avoided, gains of synapses
-            trim the multiplicities, second leaks are used where neurons without a population rest without them.
+            trim the multiplicities, second leaks are used where neurons without a population rest without them. Cores that
+            it calibrated are taken first.
         efficacy: for plastic connections of `network`, bool (posts, slots): present or parked at first; all present if
             absent.
         options: what to do with too large fan-ins, and what to keep free.
@@ -69,7 +71,7 @@ def map_network(
     check_efficacy(network, efficacy)
     defects.check(chip)
     calibration.check(chip)
-    unlike = bool(calibration.core_scales)
+    unlike = bool(calibration.core_scales or calibration.measured)
     boards = boards_to_try(network, chip, chips, defects.merged(calibration.defects), options.reserve, unlike)
     subject = f"network {network.name!r}"
     known = code_problems(network, boards[-1], mapping, calibration)
@@ -83,7 +85,7 @@ def map_network(
         known = code_problems(ready.synapses.network, boards[-1], mapping, calibration)
     known += ready.problems + wished_tag_problems(ready.synapses, boards[-1])
     failed: list[list[BcallError]] = []
-    for board in boards:
+    for board in calibrated_first(ready.synapses.network, boards, calibration):
         failed = []
         for found in _tries(board, ready.synapses, calibration, ready.present):
             if isinstance(found, list):

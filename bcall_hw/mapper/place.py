@@ -145,10 +145,11 @@ def place(
     held = np.bincount(wishes.core_of[wishes.core_of >= 0], minlength=len(board.cores))
     left = board.room - held
     kind_of = {core: next(k for k, kind in enumerate(kinds) if names[0] in kind.members) for core, names in standing.items()}
-    begun: list[list[int]] = [[core for core in sorted(kind_of) if kind_of[core] == k] for k in range(len(kinds))]
+    open_cores = [core for core in np.argsort(board.ranks, kind="stable").tolist() if board.offered[core]]
+    begun = [[core for core in sorted(kind_of) if kind_of[core] == k and board.offered[core]] for k in range(len(kinds))]
     waiting = [_waiting(network, kind) for kind in kinds]
     needs = [max(0, sum(p.size for p in waiting[k]) - int(left[begun[k]].sum())) for k in range(len(kinds))]
-    fresh = [core for core in range(len(board.cores)) if core not in kind_of]
+    fresh = [core for core in open_cores if core not in kind_of]
     shares = share_cores(needs, [int(left[core]) for core in fresh], spread)
     if shares is None:
         return None, _no_room(kinds, waiting, begun, fresh, left, board)
@@ -258,7 +259,7 @@ def _exchanged(
     if not feasible(cost) and not hopeless(cost * _FEW, synapses.sources):
         best = repaired(traffic, best, allowed, board.room)
         cost = traffic.cost(best)
-    movable = np.ones(len(board.cores), dtype=np.bool_)
+    movable = board.offered.copy()
     movable[list(wishes.residents)] = False
     best, cost = exchange_cores(traffic, best, movable, board.room)
     return in_order if cost > traffic.cost(in_order) * (1 - _WORTH_SCATTERING) else best

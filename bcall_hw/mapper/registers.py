@@ -7,8 +7,9 @@ import numpy as np
 from bcall_hw.calibration import Calibration
 from bcall_hw.chip_config import ChipConfig
 from bcall_hw.chip_warnings import link_warnings
-from bcall_hw.mapper.biases import bias_registers, far_codes, not_calibrated
+from bcall_hw.mapper.biases import bias_registers, far_codes
 from bcall_hw.mapper.board import Board, Core
+from bcall_hw.mapper.calibrated import not_calibrated
 from bcall_hw.mapper.cam import Cam, addresses
 from bcall_hw.mapper.check import InputReach
 from bcall_hw.mapper.departures import Departure

@@ -1,7 +1,8 @@
 """Which leak a neuron takes: the second one, where a calibration knows that it brings the neuron nearer to its core's median.
 
 Elsewhere the second leak is strong and keeps neurons without a population silent. Where it serves neurons, those without a
-population are left to the first leak, which holds them as long as nothing but the dark current drives them.
+population are left to the first leak, which holds them as long as no current near it drives them: there is no third leak, and a
+core's constant current is that of all its neurons.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from bcall_hw.mapper.synapses import Synapses
 from bcall_hw.mapper.tags import Routes
 from bcall_hw.mapping import BiasChoice, Mapping, charge_c, idle_codes
 
-#: A leak so many times the dark current holds a neuron at rest, mismatch of both included.
+#: A leak so many times the dark current, or the core's constant current, holds a neuron at rest, mismatch of both included.
 _AT_REST = 4.0
 
 
@@ -89,9 +90,10 @@ def _known_by_registers(synapses: Synapses) -> BoolArray:
 def _unusable(calibration: Calibration, leak: SecondLeak, chip: ChipModel, choices: list[BiasChoice], unknown: int) -> str:
     """Why a core's neurons without a population need the strong second leak; empty where they do not."""
     by_quantity = {choice.quantity: choice for choice in choices}
-    if by_quantity["dc_a"].wanted > 0:
-        return "because the core's constant current drives its neurons without a population too"
     leak_a, dark_a = code_current_a(chip, by_quantity["tau_s"].code), chip.current_table.dark_current_a
+    # In real amperes: the core's scales say how its leak and its constant current differ from their codes.
+    if by_quantity["dc_a"].predicted * _AT_REST >= leak_a / calibration.scale(leak.chip, leak.core, "tau_s"):
+        return "because the core's constant current drives its neurons without a population too"
     if leak_a <= _AT_REST * dark_a:
         return f"because a leak of {leak_a:.3g} A does not hold neurons without a population against dark currents"
     hot = [
