@@ -96,7 +96,7 @@ def measure(
     times = plan.times_s + 0.0021 * (offset % 7)
     train, use = listeners.volleys(bench.chip, times, events, apart_s)
     heard = bench.rig.run(float(times[-1]) + plan.between_s, train, settle_s=0.1)
-    after_s: FloatArray = np.arange(events) * apart_s
+    after_s = np.asarray(np.arange(events) * apart_s, dtype=np.float64)
     causes = _as_clocked(times[:, None] + after_s, bench.grain_s).mean(axis=1) + (0.5 * pulse_s if apart_s else 0.0)
     tau, size = plan.fit(heard, causes, velocity, dead)
     working = (bench.entries * use).sum(axis=2).ravel()
