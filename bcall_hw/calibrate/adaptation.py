@@ -31,13 +31,13 @@ _TRIALS, _TRIED = 8, 256
 _SKIPPED = 3
 _NEURON_ERROR = 0.0105
 #: Error that the time constants of a core share: what the short cut leaves after it is corrected.
-_TAU_ERROR = 0.006
+_TAU_ERROR = 0.005
 #: Errors of time constants, over what the scatter of trials says: seen on boards whose truth was known.
 _UNDERSTATED = 1.8
 
 
 def measure(
-    bench: Bench, tau_s: float, hold_weight_a: float, enable: BiasCode, trials: int = _TRIALS
+    bench: Bench, tau_s: float, hold_weight_a: float, enable: BiasCode, pulse_s: float, trials: int = _TRIALS
 ) -> tuple[Estimate, Estimate]:
     """Time constant (s) and current of one own spike (A) under the codes that are set for the adaptation circuit.
 
@@ -45,6 +45,7 @@ def measure(
         tau_s: time constant that is expected.
         hold_weight_a: current (A) of one event of the type that the bench listens to: an inhibiting one of `_HOLD_TAU_S`.
         enable: code that lets the circuit work.
+        pulse_s: pulse width where a pulse is a jump towards full scale; 0 where pulses last.
     """
     cores, neurons = bench.rig.shape
     bench.set_currents(dc=bench.drive_for(_RISE_S), refractory=bench.switching_charge_c("refractory") / SHORT_S)
@@ -63,7 +64,8 @@ def measure(
     bench.rig.set({"ahp_enable": enable})
     base = 1.0 / (_late_interval(runs[False]) - (bench.refractory_s.ravel() + 0.5 * bench.grain_s))
     dead = bench.refractory_s.ravel() + 0.5 * bench.grain_s
-    tau, size = _fit(runs[True], base, dead, looked, tau_s)
+    kernel = phase.own_spikes_after(_SKIPPED - 1, pulse_s)
+    tau, size = _fit(runs[True], base, dead, looked, tau_s, kernel)
     net_n = bench.current_a["dc"][:, None] * bench.dc_scale - bench.current_a["leak1"][:, None] * bench.leak_scale
     speed = 1.0 / bench.rise_s(clock=False)
     small = 0.02 * net
@@ -78,11 +80,11 @@ def measure(
     for _ in range(2):
         truth_tau, truth = (known(e).ravel()[which] for e in found)
         charges, nets, spikes, dead_s = (x.ravel()[which] for x in (charge, net_n, v_spike, bench.refractory_s))
-        model = ModelNeurons(charges, nets, spikes, dead_s, truth_tau, -truth)
+        model = ModelNeurons(charges, nets, spikes, dead_s, truth_tau, -truth, pulse_s)
         phases = [trial / trials for trial in range(trials)]
         seen = [model.run(bench.chip, np.zeros(0), looked, own=True, grain_s=bench.grain_s, ahead=p) for p in phases]
         base = replace(model, jump_a=np.zeros_like(truth)).velocity_hz(bench.chip, bench.grain_s)
-        of_tau, of_size = _fit(seen, base, dead[which], looked, tau_s)
+        of_tau, of_size = _fit(seen, base, dead[which], looked, tau_s, kernel)
         found = Correction(truth_tau, truth, of_tau.value[0], of_size.value[0] / per_ampere[which]).applied(first[0], first[1])
     return found
 
@@ -94,8 +96,9 @@ def _late_interval(runs: list[SpikeTrains]) -> FloatArray:
     return np.asarray(np.where(known, means, 0.0).sum(axis=0) / np.where(known.any(axis=0), known.sum(axis=0), np.nan))
 
 
-def _fit(runs: list[SpikeTrains], base: FloatArray, dead: FloatArray, looked: float, tau_s: float) -> tuple[Estimate, Estimate]:
+def _fit(
+    runs: list[SpikeTrains], base: FloatArray, dead: FloatArray, looked: float, tau_s: float, kernel: phase.Kernel
+) -> tuple[Estimate, Estimate]:
     spikes = phase.joined([phase.after_causes(trains, np.zeros(1), looked, base, dead, skip=_SKIPPED) for trains in runs])
-    kernel = phase.own_spikes_after(_SKIPPED - 1)
     tau, size = phase.fitted(spikes, kernel, np.full(base.size, tau_s), len(runs))
     return tau, size

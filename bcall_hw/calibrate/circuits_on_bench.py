@@ -263,7 +263,8 @@ class DpiBench:
                     self.findings.codes[f"{hold}.{name}"] = codes
             predicted = self._set("adaptation", wanted)
             enable = self.scales.mapping.adaptation.enable_code
-            tau, weight = adaptation.measure(self.bench, wanted.tau_s, strength, enable)
+            pulse_s = 0.0 if self.lasting else float(np.nan_to_num(_typical(predicted["pulse_width_s"])))
+            tau, weight = adaptation.measure(self.bench, wanted.tau_s, strength, enable, pulse_s)
             seen = SynapseEstimate(tau, weight)
             if not held_out:
                 self._learn("adaptation", seen, predicted)

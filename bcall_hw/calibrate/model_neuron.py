@@ -33,6 +33,8 @@ class ModelNeurons:
         refractory_s: refractory period.
         tau_s: time constant of the current.
         jump_a: what a cause adds to it, below 0 for an inhibiting one.
+        pulse_s: width of own pulses that come as jumps: towards a full scale, so that each takes the fraction
+            1 - exp(-pulse / tau) of the current that is there.
     """
 
     charge_c: FloatArray
@@ -41,6 +43,7 @@ class ModelNeurons:
     refractory_s: FloatArray
     tau_s: FloatArray
     jump_a: FloatArray
+    pulse_s: float = 0.0
 
     def velocity_hz(self, chip: ChipModel, grain_s: float) -> FloatArray:
         """Phase velocity under the constant drive alone, from intervals as on the board."""
@@ -67,7 +70,7 @@ class ModelNeurons:
         exponent = constants.kappa.value / (constants.kappa.value + 1.0)
         at = np.zeros(0, dtype=np.int64) if own else np.floor(causes_s / dt + 1e-6).astype(np.int64)
         times, counts = _spikes(
-            self.charge_c, self.net_a, self.v_spike, self.refractory_s, self.tau_s, self.jump_a, start,
+            self.charge_c, self.net_a, self.v_spike, self.refractory_s, self.tau_s, self.jump_a, self.pulse_s, start,
             constants.leak_current_a.value, exponent, at, int(np.ceil(duration_s / dt)), dt, own, clocked,
         )  # fmt: skip
         kept = np.arange(times.shape[1]) < counts[:, None]
@@ -77,7 +80,7 @@ class ModelNeurons:
 @numba.njit(cache=True, nogil=True)
 def _spikes(
     charge: FloatArray, net: FloatArray, v_spike: FloatArray, refractory: FloatArray, tau: FloatArray, jump: FloatArray,
-    start: FloatArray, i_0: float, exponent: float, causes: IntArray, steps: int, dt: float, own: bool,
+    pulse: float, start: FloatArray, i_0: float, exponent: float, causes: IntArray, steps: int, dt: float, own: bool,
     clocked: bool,
 ) -> tuple[FloatArray, IntArray]:  # fmt: skip
     """Heun's method, or Euler's where the board is clocked; a refractory period ends within a step, or with one."""
@@ -115,7 +118,7 @@ def _spikes(
                     v = 0.0
                     free_at = at + (np.rint(refractory[n] / dt) * dt if clocked else refractory[n])
                     if own:
-                        after += jump[n] * np.exp(-(now + dt - at) / tau[n])
+                        after = after * np.exp(-pulse / tau[n]) + jump[n] * np.exp(-(now + dt - at) / tau[n])
                 else:
                     v = up
             current = after
