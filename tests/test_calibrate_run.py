@@ -97,15 +97,6 @@ def test_record_names_board_chip_and_time_and_is_loaded_again(outcome: Outcome, 
         load_calibration(CHIP, tmp_path / "r.json", board=hidden_board(CHIP, 1).board, now=NOW)
 
 
-def test_same_seed_same_record(hidden: BoardProfile) -> None:
-    small = Targets(neuron=TARGETS.neuron.model_copy(update={"synapses": {}}))
-    first, again = (calibrate(board(hidden), CHIP, cores=(CORE,), targets=small, now=NOW).record for _ in range(2))
-    assert first == again
-    assert first is not None
-    assert again is not None
-    assert first.sha256 == again.sha256
-
-
 def test_best_share_of_neurons_fires_alike(outcome: Outcome, hidden: BoardProfile) -> None:
     record = outcome.record
     assert record is not None
