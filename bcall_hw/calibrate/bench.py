@@ -19,8 +19,8 @@ from bcall_hw.chip_model import BiasCode
 
 #: Fewer intervals than this do not make a mean.
 _FEWEST_INTERVALS = 3
-#: Nominal time constant of synapses and adaptation that are not measured (s).
-_EMPTIED_S = 1e-3
+#: Nominal time constant of synapses and adaptation that are not measured (s), and how many of them empty a circuit.
+_EMPTIED_S, _EMPTYING = 1e-3, 30
 
 
 @dataclass
@@ -115,14 +115,20 @@ class Bench:
     def rest_currents(self) -> None:
         """A soma that waits: no input, the smallest leak, the largest gain, no adaptation, no synapse.
 
-        Synapses and adaptation have no weight but a short time constant: what the measurement before left in them would stay
-        for seconds under codes of zero.
+        Synapses and adaptation have no weight but a short time constant (see `empty`).
         """
         self.rig.set(self.rig.quiet)
         lowest, highest = current_range_a(self.chip)
         self.set_currents(leak1=lowest, leak2=highest, gain=highest, dc=lowest)
         circuits_of = {t.name: t.name for t in self.chip.synapse_types} | {"ahp": "AHP"}
         self.set_currents(**{f"{role}_tau": self.tau_charge_c(circuit) / _EMPTIED_S for role, circuit in circuits_of.items()})
+
+    def empty(self) -> None:
+        """Rest for so long that nothing is left in synapses and adaptation; it would stay for seconds under codes of zero."""
+        self.rest_currents()
+        # A last spike under the quiet code would begin a refractory period of seconds.
+        self.set_currents(refractory=self.switching_charge_c("refractory") / _EMPTIED_S)
+        self.rig.run(_EMPTYING * _EMPTIED_S)
 
     def drive_for(self, rise_s: npt.ArrayLike) -> FloatArray:
         """Constant current (A, as codes say) whose median neuron takes `rise_s` from reset to spike, shape (cores,)."""

@@ -118,7 +118,7 @@ class DpiBench:
             return _nothing(bench)
         net = synapse.wanted_volley_a(bench, kind)
         for _ in range(2):
-            bench.rest_currents()
+            bench.empty()
             scale = self.scales.so_far(f"{kind}.tau_s")
             tau_a = bench.tau_charge_c(kind) * scale / pulse.TAU_S
             gain_a = (pulse.LASTING_FULL_SCALE if self.lasting else pulse.FULL_SCALE) * net / pulse.WEIGHT_RATIO
@@ -164,7 +164,7 @@ class DpiBench:
             after, at_target = self._look(kind, wanted, target=True)
             self._check_moves(kind, (before, at_look), (after, at_target))
             return
-        self.bench.rest_currents()
+        self.bench.empty()
         for turn in range(2):
             predicted = self._set(kind, wanted)
             seen = self._observed(kind, predicted)
@@ -174,7 +174,7 @@ class DpiBench:
             self._try_again(kind, seen, predicted)
 
     def _look(self, kind: str, wanted: SynapseParameters, target: bool) -> tuple[SynapseEstimate, dict[str, FloatArray]]:
-        self.bench.rest_currents()
+        self.bench.empty()
         predicted = self._set(kind, wanted, target)
         given = {"tau_a": self.bench.current_a[f"{kind}_tau"], "weight": predicted[f"{kind}.weight_a"]}
         seen = self._observed(kind, predicted)
@@ -253,7 +253,7 @@ class DpiBench:
             return
         hold = next(t.name for t in self.chip.synapse_types if t.effect == "subtractive")
         listeners.listen(self.bench.rig, hold)
-        self.bench.rest_currents()
+        self.bench.empty()
         strength = 2.0 * synapse.wanted_volley_a(self.bench, self._exciting())
         for turn in range(2):
             before = {name: self.findings.codes.get(f"{hold}.{name}") for name in ("tau_s", "weight_a")}
