@@ -14,6 +14,7 @@ import numpy as np
 from bcall_hw.arrays import Int32Array
 from bcall_hw.backend.emulator import words
 from bcall_hw.backend.emulator.machine import Machine, Probe
+from bcall_hw.backend.emulator.noise import Drawn
 from bcall_hw.backend.emulator.routing import InputEvents
 
 _ROWS = (
@@ -57,10 +58,10 @@ def _library(neurons: int) -> ctypes.CDLL:
 
 
 def advance(
-    machine: Machine, events: InputEvents, first: int, last: int, noise: Int32Array, probe: Probe | None = None
+    machine: Machine, events: InputEvents, first: int, last: int, noise: Drawn, probe: Probe | None = None
 ) -> Int32Array:
     """See `machine.StepFunction`; ideal pulses, no noise, no mismatch of CAM entries, no probe."""
-    if noise.size or probe is not None or machine.finite_pulses or machine.entries.size:
+    if noise.pieces.size or probe is not None or machine.finite_pulses or machine.entries.size:
         raise SystemExit("the C yardstick knows ideal pulses alone, without noise, probe and mismatch of CAM entries")
     cores, _, neurons = machine.rows.shape
     lists, routes, parameters = machine.listeners, machine.destinations, machine.parameters

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from emulator_helpers import CHIP, SYNAPSE_ROW, Board, events, rates_hz, silence, small_chip, started, state, target
 
+from bcall_hw import random_bits
 from bcall_hw.backend.emulator import words
 from bcall_hw.backend.emulator.decode import decode
 from bcall_hw.backend.emulator.emulator import Emulator
@@ -133,7 +134,7 @@ def test_spread_of_cam_entries_is_what_the_profile_says() -> None:
 def test_noise_has_the_strength_asked_for_at_every_time_step(dt_us: int) -> None:
     """The mean over 1 ms has the standard deviation of the profile; no correlation from step to step or between neurons."""
     noise_a, n_ms = 5e-12, 400
-    drawn = Noise(3, noise_a, dt_us).draw([(0, 0), (2, 1)], 64, 17, n_ms * 1000 // dt_us).astype(float)
+    drawn = Noise(3, noise_a, dt_us).draw([(0, 0), (2, 1)], 64, 17, n_ms * 1000 // dt_us).currents().astype(float)
     means = drawn.reshape(n_ms, -1, 2, 64).mean(axis=1)
     assert means.std() * 1e-15 == pytest.approx(noise_a, rel=0.02)
     assert abs(drawn.mean()) < 4 * drawn.std() / np.sqrt(drawn.size)
@@ -144,10 +145,19 @@ def test_noise_has_the_strength_asked_for_at_every_time_step(dt_us: int) -> None
 
 def test_noise_does_not_depend_on_how_time_is_cut() -> None:
     noise = Noise(3, 1e-12, 100)
-    whole = noise.draw([(1, 2)], 30, 5, 40)
-    parts = [noise.draw([(1, 2)], 30, 5 + first, 10) for first in range(0, 40, 10)]
+    whole = noise.draw([(1, 2)], 30, 5, 40).currents()
+    parts = [noise.draw([(1, 2)], 30, 5 + first, 10).currents() for first in range(0, 40, 10)]
     assert np.array_equal(whole, np.concatenate(parts))
-    assert not np.array_equal(whole, noise.draw([(1, 3)], 30, 5, 40))
+    assert not np.array_equal(whole, noise.draw([(1, 3)], 30, 5, 40).currents())
+
+
+def test_noise_is_the_specified_piece_of_the_specified_word() -> None:
+    """Also where a core's neurons do not fill its last word."""
+    drawn, raw = Noise(3, 1e-12, 100).draw([(1, 2)], 30, 5, 3), random_bits.raw_bits(3, "noise/1/2", 8 * 8).tolist()
+    amp = round(1e-12 * 10.0**0.5 / 1e-15 * 65536.0 / 37837.0)
+    for step in range(3):
+        pieces = [raw[(5 + step) * 8 + n // 4] >> 16 * (n % 4) & 0xFFFF for n in range(30)]
+        assert drawn.currents()[step, 0].tolist() == [((2 * u - 65535) * amp + 2**15) >> 16 for u in pieces]
 
 
 def test_noise_makes_equal_neurons_fire_apart() -> None:

@@ -17,7 +17,7 @@ from bcall_hw.chip_model import ChipModel
 from bcall_hw.errors import BackendProblem
 from bcall_hw.stimulus import Stimulus
 
-_NOISE_WORDS = 1 << 22  # drawn at once
+_NOISE_WORDS = 1 << 20  # drawn at once: they stay in a processor's cache
 _STEPS_AT_ONCE = 10_000  # then Ctrl-C is heard
 
 

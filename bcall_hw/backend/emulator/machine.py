@@ -9,6 +9,7 @@ import numpy as np
 
 from bcall_hw.arrays import Int32Array
 from bcall_hw.backend.emulator.decode import CoreParameters
+from bcall_hw.backend.emulator.noise import Drawn
 from bcall_hw.backend.emulator.routing import Destinations, InputEvents, Listeners
 from bcall_hw.chip_config import ChipConfig
 
@@ -62,13 +63,13 @@ class StepFunction(Protocol):
     """One way to run the machine; all give the same bits."""
 
     def __call__(
-        self, machine: Machine, events: InputEvents, first: int, last: int, noise: Int32Array, probe: Probe | None = None
+        self, machine: Machine, events: InputEvents, first: int, last: int, noise: Drawn, probe: Probe | None = None
     ) -> Int32Array:
         """Run steps first to last - 1 of a run, fill the probe, change the machine's state.
 
         Args:
             events: of the whole run.
-            noise: shape (last - first, cores, neurons), or of no length where there is none.
+            noise: of steps first to last - 1, or of none where there is no noise.
 
         Returns:
             Spikes as rows (step, core, neuron), ascending.

@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from bcall_hw import random_bits
 from bcall_hw.arrays import Int32Array
 from bcall_hw.backend.emulator import words
 from bcall_hw.errors import EmulatorOverflow
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """The noise of some steps as it was drawn: the compiled step makes currents of it on its way, and saves the arrays.
+
+    Attributes:
+        pieces: uint16, shape (cores, steps, neurons or a few more); of no length where there is no noise.
+        amplitude: what the pieces are multiplied by.
+        neurons: of a core.
+    """
+
+    pieces: npt.NDArray[np.uint16]
+    amplitude: int
+    neurons: int
+
+    def currents(self) -> Int32Array:
+        """The noise words (fA), shape (steps, cores, neurons)."""
+        centred = 2 * self.pieces[:, :, : self.neurons].transpose(1, 0, 2).astype(np.int64) - 65535
+        return np.asarray((centred * self.amplitude + (1 << (words.NOISE_BITS - 1))) >> words.NOISE_BITS, dtype=np.int32)
 
 
 class Noise:
@@ -38,18 +60,12 @@ class Noise:
         """Whether every noise word is zero."""
         return self._amplitude == 0
 
-    def draw(self, cores: list[tuple[int, int]], neurons: int, clock: int, n_steps: int) -> Int32Array:
-        """Noise currents (fA) of `n_steps` steps from `clock` on, shape (steps, cores, neurons); cores as (chip, core).
-
-        Without noise an array of no length.
-        """
-        if self.is_off:
-            return np.zeros((0, len(cores), neurons), dtype=np.int32)
+    def draw(self, cores: list[tuple[int, int]], neurons: int, clock: int, n_steps: int) -> Drawn:
+        """The noise of `n_steps` steps from `clock` on; cores as (chip, core)."""
         a_step = -(-neurons // 4)
-        found = np.empty((n_steps, len(cores), neurons), dtype=np.int32)
-        for index, (chip, core) in enumerate(cores):
-            stream = random_bits.generator(self._seed, f"noise/{chip}/{core}", clock * a_step)
-            bits = stream.random_raw(n_steps * a_step).astype("<u8").view("<u2").reshape(n_steps, -1)[:, :neurons]
-            centred = 2 * bits.astype(np.int64) - 65535
-            found[:, index] = (centred * self._amplitude + (1 << (words.NOISE_BITS - 1))) >> words.NOISE_BITS
-        return found
+        raw = np.empty((len(cores), 0 if self.is_off else n_steps, a_step), dtype="<u8")
+        if not self.is_off:
+            for mine, (chip, core) in zip(raw, cores, strict=True):
+                stream = random_bits.generator(self._seed, f"noise/{chip}/{core}", clock * a_step)
+                mine[...] = stream.random_raw(n_steps * a_step).reshape(n_steps, a_step)
+        return Drawn(raw.view("<u2").astype(np.uint16, copy=False), self._amplitude, neurons)

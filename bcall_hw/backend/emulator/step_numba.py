@@ -18,6 +18,7 @@ import numpy as np
 from bcall_hw.arrays import Int32Array
 from bcall_hw.backend.emulator import words
 from bcall_hw.backend.emulator.machine import Machine, Probe
+from bcall_hw.backend.emulator.noise import Drawn
 from bcall_hw.backend.emulator.routing import InputEvents
 
 _SPIKES_AT_ONCE = 1 << 16  # then the kernel returns
@@ -35,7 +36,8 @@ def _kernel(neurons: int) -> Callable[..., Any]:
     jump_ahp_row, full_ahp_row = words.JUMP_AHP * n_all, words.FULL_AHP * n_all
     gain_bits, fraction_bits, one = words.GAIN_BITS, words.FRACTION_BITS, words.ONE
     dither_step, dither_mask = words.DITHER_STEP, words.ONE - 1
-    half = 1 << (words.GAIN_BITS - 1)
+    half, noise_half = 1 << (words.GAIN_BITS - 1), 1 << (words.NOISE_BITS - 1)
+    noise_up, upper_half = 32 - words.NOISE_BITS, -(1 << 32)
     table_shift = np.uint32(words.TABLE_SHIFT)
     # Unsigned: indices of cells within a block.
     u_sum, u_event, u_syn = np.uint64(words.SUM * n_all), np.uint64(words.EVENT * n_all), np.uint64(syn_row)
@@ -48,12 +50,12 @@ def _kernel(neurons: int) -> Callable[..., Any]:
     def kernel(  # type: ignore[no-untyped-def]
         blocks, gain, tables, gates, gated_cores, start, cells, entries, sent_start, sent, cores_per_chip, finite, kinds_of,
         event_step, event_chip, event_mask, event_tag, queues, n_pending, clock, first, last, out, noise,
-        probe_row, probe_every, probed,
+        noise_first, amplitude, probe_row, probe_every, probed,
     ):  # fmt: skip
         n_cores, n_events = blocks.shape[0], event_step.shape[0]
-        by_entry, noisy = entries.shape[1] > 0, noise.shape[0] > 0
+        by_entry, noisy = entries.shape[1] > 0, noise.shape[1] > 0
         dither = i64(clock) * dither_step & dither_mask
-        gain = i64(i32(gain))
+        gain, amplitude = i64(i32(gain)), i64(i32(amplitude))
         heard = np.empty(n_events + queues.shape[1], np.uint32)
         soma, gated = np.zeros(n_all, np.int64), np.zeros(n_all, np.int32)
         # A core at rest, whose rest is a fixed point, and that no event has reached yet, need not be stepped: same bits.
@@ -155,8 +157,11 @@ def _kernel(neurons: int) -> Callable[..., Any]:
                 for i in range(n_all):
                     soma[i] = table[np.uint32(block[v_row + i]) >> table_shift]
                 if noisy:
+                    drawn = noise[c, step - noise_first]
                     for i in range(n_all):
-                        soma[i] += i64(noise[step - first, c, i]) << 32
+                        # The noise word belongs into the upper half: shifting down by NOISE_BITS, then up by 32.
+                        scaled = i64(i32(2 * i32(drawn[i]) - 65535)) * amplitude + noise_half
+                        soma[i] += (scaled << noise_up) & upper_half
                 if gated_cores[c] and live[c, 1]:
                     for i in range(n_all):
                         passed = gate[np.uint32(block[v_row + i]) >> table_shift]
@@ -230,7 +235,7 @@ def _kernel(neurons: int) -> Callable[..., Any]:
 
 
 def advance(
-    machine: Machine, events: InputEvents, first: int, last: int, noise: Int32Array, probe: Probe | None = None
+    machine: Machine, events: InputEvents, first: int, last: int, noise: Drawn, probe: Probe | None = None
 ) -> Int32Array:
     """See `machine.StepFunction`."""
     cores, rows, neurons = machine.rows.shape
@@ -251,7 +256,7 @@ def advance(
             listeners.start, listeners.cells, machine.entries, routes.start, routes.events,
             machine.cores_per_chip, machine.finite_pulses, listeners.kinds,
             events.step, events.chip, events.core_mask, events.tag, queues, n_pending, clock, step, last, out,
-            noise[step - first :], watched.row, watched.every, watched.found,
+            noise.pieces, first, noise.amplitude, watched.row, watched.every, watched.found,
         )  # fmt: skip
         found.append(out[:n_out].copy())
     machine.commit(state, queues[clock & 1, :n_pending].copy(), clock)

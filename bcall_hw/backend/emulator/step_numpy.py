@@ -10,23 +10,25 @@ import numpy as np
 from bcall_hw.arrays import Int32Array, IntArray
 from bcall_hw.backend.emulator import words
 from bcall_hw.backend.emulator.machine import Machine, Probe
+from bcall_hw.backend.emulator.noise import Drawn
 from bcall_hw.backend.emulator.routing import InputEvents
 
 
 def advance(
-    machine: Machine, events: InputEvents, first: int, last: int, noise: Int32Array, probe: Probe | None = None
+    machine: Machine, events: InputEvents, first: int, last: int, noise: Drawn, probe: Probe | None = None
 ) -> Int32Array:
     """See `machine.StepFunction`."""
     rows, pending, clock = machine.rows.astype(np.int64), machine.pending, machine.clock
     found = [np.zeros((0, 3), dtype=np.int64)]
     bounds = np.searchsorted(events.step, np.arange(first, last + 1))
+    currents = noise.currents()
     columns = np.column_stack([events.chip, events.core_mask, events.tag])
     for step in range(first, last):
         arriving = np.concatenate([columns[bounds[step - first] : bounds[step - first + 1]], pending])
         dither = words.dither(clock)
         if len(arriving):
             _deliver(machine, rows, arriving, dither)
-        spikes = _integrate(machine, rows, noise[step - first] if noise.size else 0, dither)
+        spikes = _integrate(machine, rows, currents[step - first] if currents.size else 0, dither)
         _decay(machine, rows, dither)
         if probe is not None and (step + 1) % probe.every == 0:
             probe.found[(step + 1) // probe.every - 1] = rows[:, probe.row]
