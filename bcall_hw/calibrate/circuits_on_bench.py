@@ -28,6 +28,8 @@ _APART = 2.2
 _APART_AT_FIRST = 4.0
 #: What a volley may be off from what shows well before it is measured again.
 _TOO_WEAK, _TOO_STRONG = 0.4, 2.2
+#: A time constant (ln over the wanted one) that is set anew before it is used.
+_FAR_OFF = 0.3
 _HOLD_TAU_S = 0.003
 #: Time constants (s) that spikes can tell.
 SHORTEST_S, LONGEST_S = 0.002, 0.4
@@ -100,17 +102,17 @@ class DpiBench:
         """The width under the code for its target, through an exciting type."""
         # Pulses that last are told by their events as far as the width is known: once more with what the first look says.
         for _ in range(2 if self.lasting else 1):
-            found = self._pulse()
+            found = self._pulse(learn=True)
             self.findings.learn("pulse_width_s", found, self.predicted("pulse_width_s"))
 
     def held_out_pulse(self) -> None:
         """The width once more, under the final code."""
-        found, first = self._pulse(), self.findings.first.get("pulse_width_s")
+        found, first = self._pulse(learn=False), self.findings.first.get("pulse_width_s")
         if first is not None:
             self.findings.check_move("pulse_width_s", first.median, found.median, self.predicted("pulse_width_s"))
         self.findings.held["pulse_width_s"] = found
 
-    def _pulse(self) -> Estimate:
+    def _pulse(self, learn: bool) -> Estimate:
         bench, kind = self.bench, self._exciting()
         listeners.listen(bench.rig, kind)
         pulse_a, width = self.currents("pulse_width_s"), _typical(self.predicted("pulse_width_s"))
@@ -127,11 +129,11 @@ class DpiBench:
             bench.set_currents(**{f"{kind}_tau": tau_a, f"{kind}_gain": np.asarray(gain_a), f"{kind}_weight": weight_a})
             events = pulse.events_of_volley(width)
             seen = synapse.measure(bench, kind, pulse.TAU_S, events, self._apart_s(width), width, offset=self._offset())
-            self.scales.learn(
-                f"{kind}.tau_s", seen.tau.median, bench.tau_charge_c(kind) * scale / bench.current_a[f"{kind}_tau"]
-            )
-            off = np.abs(np.log(seen.tau.median / pulse.TAU_S))
-            if not np.nanmax(np.append(off, 0.0)) > 0.3:
+            if not learn:
+                break
+            predicted = bench.tau_charge_c(kind) * scale / bench.current_a[f"{kind}_tau"]
+            self.scales.learn(f"{kind}.tau_s", seen.tau.median, predicted)
+            if not np.nanmax(np.append(np.abs(np.log(seen.tau.median / pulse.TAU_S)), 0.0)) > _FAR_OFF:
                 break
         return pulse.measure(bench, seen, width, self._apart_s(width))
 

@@ -69,10 +69,15 @@ class ModelNeurons:
         constants = chip.constants
         exponent = constants.kappa.value / (constants.kappa.value + 1.0)
         at = np.zeros(0, dtype=np.int64) if own else np.floor(causes_s / dt + 1e-6).astype(np.int64)
-        times, counts = _spikes(
-            self.charge_c, self.net_a, self.v_spike, self.refractory_s, self.tau_s, self.jump_a, self.pulse_s, start,
-            constants.leak_current_a.value, exponent, at, int(np.ceil(duration_s / dt)), dt, own, clocked,
-        )  # fmt: skip
+        most = _MOST
+        while True:
+            times, counts = _spikes(
+                self.charge_c, self.net_a, self.v_spike, self.refractory_s, self.tau_s, self.jump_a, self.pulse_s, start,
+                constants.leak_current_a.value, exponent, at, int(np.ceil(duration_s / dt)), dt, own, clocked, most,
+            )  # fmt: skip
+            if counts.max(initial=0) < most:
+                break
+            most *= 4  # some spikes had no room
         kept = np.arange(times.shape[1]) < counts[:, None]
         return SpikeTrains(times[kept], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), duration_s)
 
@@ -81,7 +86,9 @@ class ModelNeurons:
 _LANES = 64
 #: Their numbers, each a row of one block: parameters, state, and scratch.
 _CHARGE, _NET, _V_SPIKE, _REFRACTORY, _DECAY, _JUMP, _V, _CURRENT, _FREE_AT, _UP, _H = (row * _LANES for row in range(11))
-_ROWS, _MOST = 11, 4096
+_ROWS = 11
+#: Spikes of a neuron for which there is room at first.
+_MOST = 4096
 
 
 @numba.njit(cache=True, inline="always", error_model="numpy")
@@ -110,11 +117,11 @@ def _exp(x: float) -> float:
 def _spikes(
     charge: FloatArray, net: FloatArray, v_spike: FloatArray, refractory: FloatArray, tau: FloatArray, jump: FloatArray,
     pulse: float, start: FloatArray, i_0: float, exponent: float, causes: IntArray, steps: int, dt: float, own: bool,
-    clocked: bool,
+    clocked: bool, most: int,
 ) -> tuple[FloatArray, IntArray]:  # fmt: skip
     """Heun's method, or Euler's where the board is clocked; a refractory period ends within a step, or with one."""
     neurons = charge.size
-    times, counts = np.zeros((neurons, _MOST)), np.zeros(neurons, dtype=np.int64)
+    times, counts = np.zeros((neurons, most)), np.zeros(neurons, dtype=np.int64)
     least = -np.inf if own else 0.0  # drive
     block = np.zeros(_ROWS * _LANES)
     for base in range(0, neurons, _LANES):
@@ -168,7 +175,7 @@ def _spikes(
                     h, up, v, top, n = block[_H + i], block[_UP + i], block[_V + i], block[_V_SPIKE + i], base + i
                     if h > 0.0 and up >= top:
                         at = now + dt if clocked else now + (dt - h) + h * (top - v) / (up - v)
-                        if counts[n] < _MOST:
+                        if counts[n] < most:
                             times[n, counts[n]] = at
                             counts[n] += 1
                         block[_UP + i] = 0.0
