@@ -17,7 +17,6 @@ from bcall_hw.calibrate.correction import Correction, known
 from bcall_hw.calibrate.estimate import Estimate
 from bcall_hw.calibrate.membrane import spike_potential
 from bcall_hw.calibrate.model_neuron import ModelNeurons
-from bcall_hw.calibrate.soma import SHORT_S
 from bcall_hw.calibrate.spike_trains import SpikeTrains
 from bcall_hw.calibrate.synapse import WEIGHT_ERROR
 from bcall_hw.chip_model import BiasCode
@@ -48,7 +47,7 @@ def measure(
         pulse_s: pulse width where a pulse is a jump towards full scale; 0 where pulses last.
     """
     cores, neurons = bench.rig.shape
-    bench.set_currents(dc=bench.drive_for(_RISE_S), refractory=bench.switching_charge_c("refractory") / SHORT_S)
+    bench.set_currents(dc=bench.drive_for(_RISE_S), refractory=bench.short_refractory_a)
     net = float(np.median(bench.drive_for(_RISE_S) * np.nanmedian(bench.dc_scale, axis=1)))
     events = max(1, round(_STRENGTH * net / hold_weight_a))
     held = min(_HELD * tau_s, _LONGEST_S)

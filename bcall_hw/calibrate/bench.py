@@ -17,6 +17,8 @@ from bcall_hw.calibrate.rig import Rig
 from bcall_hw.calibrate.spike_trains import SpikeTrains
 from bcall_hw.chip_model import BiasCode
 
+#: A refractory period that hardly matters (s).
+_SHORT_S = 0.5e-3
 #: Fewer intervals than this do not make a mean.
 _FEWEST_INTERVALS = 3
 #: Nominal time constant of synapses and adaptation that are not measured (s), and how many of them empty a circuit.
@@ -129,6 +131,11 @@ class Bench:
         # A last spike under the quiet code would begin a refractory period of seconds.
         self.set_currents(refractory=self.switching_charge_c("refractory") / _EMPTIED_S)
         self.rig.run(_EMPTYING * _EMPTIED_S)
+
+    @property
+    def short_refractory_a(self) -> FloatArray:
+        """Current of a refractory period that hardly matters, as far as the scale of each core is known, shape (cores,)."""
+        return self.switching_charge_c("refractory") * np.nanmedian(self.refractory_scale, axis=1) / _SHORT_S
 
     def drive_for(self, rise_s: npt.ArrayLike) -> FloatArray:
         """Constant current (A, as codes say) whose median neuron takes `rise_s` from reset to spike, shape (cores,)."""

@@ -13,7 +13,6 @@ from bcall_hw.backend import Backend
 from bcall_hw.calibrate.estimate import Z95, Estimate, medians
 from bcall_hw.calibrate.findings import Findings
 from bcall_hw.calibrate.rig import Core
-from bcall_hw.calibrate.soma import SHORT_S
 from bcall_hw.calibrate.summary import circuit_of
 from bcall_hw.calibrate.targets import Targets
 from bcall_hw.calibration import Calibration, sealed
@@ -161,7 +160,7 @@ def rate_error(findings: Findings) -> FloatArray:
     """|ln(rate / core's median rate)| of every neuron under a constant current that makes the median one rise in 20 ms."""
     bench = findings.bench
     bench.current_a |= {"dc": bench.drive_for(_RATE_RISE_S), "gain": np.full(len(bench.rig.cores), np.inf)}
-    bench.current_a["refractory"] = np.full(len(bench.rig.cores), bench.switching_charge_c("refractory") / SHORT_S)
+    bench.current_a["refractory"] = bench.short_refractory_a
     bench.current_a["leak1"] = np.full(len(bench.rig.cores), findings.chip.current_table.dark_current_a)
     interval = bench.rise_s() + bench.refractory_s
     interval = np.where(bench.alive, interval, np.nan)

@@ -297,7 +297,9 @@ class CalibrationRun:
             of_first = self.scales.of["tau2_s"] / self.scales.of["tau_s"]  # as the mapper sets it
             f.held["tau2_s"] = soma.leak(bench, self.dpis.currents("tau_s") * of_first, "leak2", quick=True)
         if self.targets.neuron.dc_a:
-            f.held["dc_a"] = soma.constant_current(bench, self.dpis.currents("dc_a"))
+            current_a = self.dpis.currents("dc_a")
+            f.fail("dc_a", soma.too_fast(bench, current_a), FailureReason.UNOBSERVABLE)
+            f.held["dc_a"] = soma.constant_current(bench, current_a)
         bench.rest_currents()
         bench.set_currents(refractory=self.dpis.currents("refractory_s"), leak1=self.dpis.currents("tau_s"))
         for rise_s in _LADDER_S:
@@ -326,6 +328,6 @@ class CalibrationRun:
     def _sentinel(self) -> tuple[dict[str, Any], Any]:
         bench = self.bench
         bench.rest_currents()
-        bench.set_currents(dc=bench.drive_for(0.01), refractory=bench.switching_charge_c("refractory") / soma.SHORT_S)
+        bench.set_currents(dc=bench.drive_for(0.01), refractory=bench.short_refractory_a)
         mean, _ = bench.intervals(self.rig.run(0.5, settle_s=0.1))
         return {role: bench.current_a[role] for role in ("dc", "refractory")}, mean

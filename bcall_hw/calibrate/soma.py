@@ -16,8 +16,6 @@ from bcall_hw.calibrate.estimate import MODEL_ERROR, Estimate, inverted, medians
 
 #: Rise (s) of the median neuron in a fast and in a slow measurement, and with a gain so low that the threshold shows.
 _FAST_S, _SLOW_S, _THRESHOLD_S = 0.010, 0.080, 0.010
-#: Refractory period that hardly matters (s, nominal).
-SHORT_S = 0.5e-3
 #: Share of a refractory period, beyond the short one, below which it is not told.
 _LEAST_SHARE = 0.2
 #: Spike threshold / I_th where the threshold is measured.
@@ -33,6 +31,9 @@ _LEAK_LADDER = (1.7, 2.3, 3.5)
 _FEEBLE = 6.0
 #: Error of all neurons / squared CV of intervals in the slow rise: noise moves them beyond what is put back.
 _OF_NOISE = 0.5
+#: Rise (s) below which a constant current is measured under a longer refractory period, how much longer, and below which it is
+#: not told at all.
+_FASTEST_S, _LONGER, _HIDDEN_S = 2e-3, 2.5, 0.7e-3
 #: Relative error of a neuron's constant current that its intervals do not show: leak, noise and steps in a rise.
 NEURON_ERROR = 0.0033
 
@@ -63,7 +64,7 @@ def refractory(bench: Bench, current_a: FloatArray) -> Estimate:
     """
     charge = bench.switching_charge_c("refractory")
     bench.rest_currents()
-    bench.set_currents(dc=bench.drive_for(_FAST_S), refractory=charge / SHORT_S)
+    bench.set_currents(dc=bench.drive_for(_FAST_S), refractory=bench.short_refractory_a)
     short_a = bench.current_a["refractory"]
     short, short_error = bench.intervals(bench.rig.run(_duration(2 * _FAST_S), settle_s=0.05))
     bench.set_currents(refractory=current_a)
@@ -86,7 +87,7 @@ def refractory(bench: Bench, current_a: FloatArray) -> Estimate:
 def too_short(bench: Bench, current_a: FloatArray) -> BoolArray:
     """Cores whose refractory period under a code is too near to the short one to be told, shape (cores,)."""
     with np.errstate(invalid="ignore"):
-        return np.asarray(1.0 - current_a * SHORT_S / bench.switching_charge_c("refractory") < _LEAST_SHARE)
+        return np.asarray(1.0 - current_a / bench.short_refractory_a < _LEAST_SHARE)
 
 
 def drive(bench: Bench) -> tuple[Estimate, Estimate]:
@@ -101,7 +102,7 @@ def drive(bench: Bench) -> tuple[Estimate, Estimate]:
     """
     lowest, highest = current_range_a(bench.chip)
     bench.rest_currents()
-    bench.set_currents(refractory=bench.switching_charge_c("refractory") / SHORT_S)
+    bench.set_currents(refractory=bench.short_refractory_a)
     measured = {}
     threshold_a = bench.chip.constants.spike_threshold_a.value
     # The feedback does not grow with the capacitance: a large one charges longer, so that the drive is as small beside it.
@@ -196,12 +197,22 @@ def constant_current(bench: Bench, current_a: FloatArray) -> Estimate:
     """
     lowest, highest = current_range_a(bench.chip)
     bench.rest_currents()
-    bench.set_currents(dc=current_a, refractory=bench.switching_charge_c("refractory") / SHORT_S, gain=highest, leak1=lowest)
+    bench.set_currents(dc=current_a, refractory=bench.short_refractory_a, gain=highest, leak1=lowest)
+    fastest_s = float(np.min(np.nan_to_num(medians(bench.rise_s()), nan=np.inf)))
+    if fastest_s < _FASTEST_S:  # a strong current would fire faster than the guard allows
+        bench.set_currents(refractory=bench.short_refractory_a / _LONGER)
     typical_s = float(np.max(np.nanmedian(_finite(bench.rise_s()), axis=1)))
     mean, error = bench.intervals(bench.rig.run(_duration(2 * typical_s), settle_s=2 * typical_s))
     given = dict(bench.current_a)
     found = _dc(bench, given, mean - bench.refractory_s, error)
     return Estimate(found.value * given["dc"][:, None], np.hypot(found.error, NEURON_ERROR), bench.soma_error, NEURON_ERROR)
+
+
+def too_fast(bench: Bench, current_a: FloatArray) -> BoolArray:
+    """Cores that rise faster under a constant current than spikes can tell, shape (cores,)."""
+    bench.set_currents(dc=current_a)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(medians(bench.rise_s()) < _HIDDEN_S)
 
 
 def leak(bench: Bench, current_a: FloatArray, role: str = "leak1", quick: bool = False) -> Estimate:
@@ -217,7 +228,7 @@ def leak(bench: Bench, current_a: FloatArray, role: str = "leak1", quick: bool =
     second = role == "leak2"
     bench.rest_currents()
     bench.rig.second_leak(np.full(bench.rig.shape, second))
-    bench.set_currents(**{role: current_a}, refractory=bench.switching_charge_c("refractory") / SHORT_S, gain=highest)
+    bench.set_currents(**{role: current_a}, refractory=bench.short_refractory_a, gain=highest)
     given, feeble_a = bench.current_a[role], _FEEBLE * bench.chip.constants.leak_current_a.value
     nothing = np.full(bench.rig.shape, np.nan)
     found, shares = Estimate(nothing, nothing), list[FloatArray]()

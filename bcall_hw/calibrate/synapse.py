@@ -13,7 +13,6 @@ from bcall_hw.calibrate.correction import Correction, known
 from bcall_hw.calibrate.estimate import Estimate
 from bcall_hw.calibrate.membrane import spike_potential
 from bcall_hw.calibrate.model_neuron import ModelNeurons
-from bcall_hw.calibrate.soma import SHORT_S
 from bcall_hw.calibrate.spike_trains import SpikeTrains
 
 #: Rise (s) of the median neuron while it waits for volleys.
@@ -87,7 +86,7 @@ def measure(
         pulse_s: pulse width, for pulses that last (`apart_s` > 0).
         offset: shifts the volleys against the spikes, so that another measurement sees other phases.
     """
-    bench.set_currents(dc=bench.drive_for(RISE_S), refractory=bench.switching_charge_c("refractory") / SHORT_S)
+    bench.set_currents(dc=bench.drive_for(RISE_S), refractory=bench.short_refractory_a)
     waiting = bench.rig.run(_BASE_S, settle_s=0.1)
     base, _ = bench.intervals(waiting)
     dead = (bench.refractory_s + 0.5 * bench.grain_s).ravel()
