@@ -24,6 +24,7 @@ from bcall_hw.calibrate.run import calibrate
 from bcall_hw.calibrate.targets import Targets
 from bcall_hw.calibration import Calibration
 from bcall_hw.chip_model import load_chip
+from bcall_hw.errors import BcallError
 from bcall_hw.experiments.dataset import load_dataset
 from bcall_hw.experiments.presets import settings_for
 from bcall_hw.experiments.training import learn_classifier, map_classifier
@@ -68,7 +69,7 @@ def main() -> None:
     for name, profile, record in boards:
         try:
             result[name] = accuracy(name, profile, record, args.variant, args.seed, data)
-        except Exception as problem:  # a board so far off that nothing fires is a result
+        except BcallError as problem:  # a board so far off that nothing fires is a result
             result[name], result[f"{name}_problem"] = 0.0, f"{type(problem).__name__}: {problem}"
     if args.json:
         print(json.dumps(result))

@@ -25,7 +25,9 @@ def neurons(count: int, own: bool) -> ModelNeurons:
     jump = spread(-2e-12 if own else 6e-11) * (1.0 if own else rng.choice([1.0, -1.0], count))
     refractory = spread(7e-4)
     refractory[7] = 1e-5  # ends within the step
-    return ModelNeurons(spread(1e-13), net, 9.0 * spread(1.0), refractory, spread(0.02), jump, 4e-4 if own else 0.0)
+    return ModelNeurons(
+        spread(1e-13), net, 9.0 * spread(1.0), refractory, spread(0.02), jump, np.full(jump.size, 4e-4 if own else 0.0)
+    )
 
 
 def solved(
@@ -56,7 +58,7 @@ def solved(
                 times.append(at)
                 up, free_at = 0.0, at + (round(refractory / dt) * dt if clocked else refractory)
                 if own:
-                    after = after * math.exp(-model.pulse_s / tau) + jump * math.exp(-(now + dt - at) / tau)
+                    after = after * math.exp(-model.pulse_s[n] / tau) + jump * math.exp(-(now + dt - at) / tau)
             v = up
         current = after
     return times

@@ -219,7 +219,7 @@ def test_a_lost_board_is_the_error_that_is_told_though_nothing_can_be_written_ba
     board.armed = True
     with pytest.raises(BoardLost) as told:
         calibrate(board, CHIP, cores=(CORE,), targets=SOMA)
-    assert told.value.__cause__ is problem
+    assert told.value is problem
 
 
 @contextmanager

@@ -74,7 +74,7 @@ def test_rise_on_a_clocked_board_is_that_of_explicit_steps() -> None:
 
 def model(tau: float, jump: float, net: float = 1e-10, count: int = 24) -> ModelNeurons:
     ones = np.ones(count)
-    return ModelNeurons(CHARGE * ones, net * ones, V_SPIKE * ones, 5e-4 * ones, tau * ones, jump * ones)
+    return ModelNeurons(CHARGE * ones, net * ones, V_SPIKE * ones, 5e-4 * ones, tau * ones, jump * ones, 0.0 * ones)
 
 
 def test_model_neurons_fire_as_the_equation_says() -> None:
@@ -99,7 +99,7 @@ def test_phase_fit_gives_back_time_constant_and_size(tau: float, jump: float, ow
     if own:
         runs = [neurons.run(CHIP, causes, 0.5, own=True, ahead=k / 8) for k in range(8)]
         spikes = phase.joined([phase.after_causes(r, np.zeros(1), 0.5, velocity, dead, skip=3) for r in runs])
-        kernel, trials = phase.own_spikes_after(2), 8
+        kernel, trials = phase.own_spikes_after(2, np.zeros(24)), 8
     else:
         heard = neurons.run(CHIP, causes, float(causes[-1]) + 6 * tau)
         spikes = phase.after_causes(heard, causes, 4 * tau + 0.008, velocity, dead)

@@ -44,22 +44,21 @@ class Bench:
 
     rig: Rig
     alive: BoolArray
-    entries: BoolArray = field(default_factory=lambda: np.ones(0, dtype=bool))
+    entries: BoolArray = field(init=False)
     grain_s: float = 0.0
-    charge_scale: FloatArray = field(default_factory=lambda: np.ones(0))
-    bracketed: BoolArray = field(default_factory=lambda: np.ones(0, dtype=bool))
-    dc_scale: FloatArray = field(default_factory=lambda: np.ones(0))
-    dc_error: FloatArray = field(default_factory=lambda: np.ones(0))
-    leak_scale: FloatArray = field(default_factory=lambda: np.ones(0))
-    threshold_scale: FloatArray = field(default_factory=lambda: np.ones(0))
-    refractory_scale: FloatArray = field(default_factory=lambda: np.ones(0))
+    charge_scale: FloatArray = field(init=False)
+    bracketed: BoolArray = field(init=False)
+    dc_scale: FloatArray = field(init=False)
+    dc_error: FloatArray = field(init=False)
+    leak_scale: FloatArray = field(init=False)
+    threshold_scale: FloatArray = field(init=False)
+    refractory_scale: FloatArray = field(init=False)
     soma_error: float = MODEL_ERROR
 
     def __post_init__(self) -> None:
         self.chip = self.rig.chip
         cores, neurons = self.rig.shape
-        if not self.entries.size:
-            self.entries = np.ones((cores, neurons, self.chip.cam.entries), dtype=bool)
+        self.entries = np.ones((cores, neurons, self.chip.cam.entries), dtype=bool)
         self.charge_scale = np.ones(cores)
         self.dc_scale, self.leak_scale, self.threshold_scale, self.refractory_scale = (
             np.ones((cores, neurons)) for _ in range(4)

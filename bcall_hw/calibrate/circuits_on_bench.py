@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bcall_hw.arrays import FloatArray
+from bcall_hw.arrays import BoolArray, FloatArray
 from bcall_hw.calibrate import adaptation, listeners, pulse, synapse
 from bcall_hw.calibrate.bench import Bench
 from bcall_hw.calibrate.estimate import Estimate, medians
@@ -30,6 +30,8 @@ _APART_AT_FIRST = 4.0
 _TOO_WEAK, _TOO_STRONG = 0.4, 2.2
 #: A time constant (ln over the wanted one) that is set anew before it is used.
 _FAR_OFF = 0.3
+#: Share of the tolerance from which on a held-out residual is corrected.
+_NEAR_EDGE = 0.7
 _HOLD_TAU_S = 0.003
 #: Time constants (s) that spikes can tell.
 SHORTEST_S, LONGEST_S = 0.002, 0.4
@@ -118,24 +120,24 @@ class DpiBench:
         pulse_a, width = self.currents("pulse_width_s"), _typical(self.predicted("pulse_width_s"))
         if np.isnan(width):
             return _nothing(bench)
-        net = synapse.wanted_volley_a(bench, kind)
+        net, tau_s = synapse.wanted_volley_a(bench, kind), pulse.tau_for(width)
         for _ in range(2):
             bench.empty()
             scale = self.scales.so_far(f"{kind}.tau_s")
-            tau_a = bench.tau_charge_c(kind) * scale / pulse.TAU_S
+            tau_a = bench.tau_charge_c(kind) * scale / tau_s
             gain_a = (pulse.LASTING_FULL_SCALE if self.lasting else pulse.FULL_SCALE) * net / pulse.WEIGHT_RATIO
             bench.set_currents(pulse_width=pulse_a)
             weight_a = tau_a * (pulse.WEIGHT_RATIO + 1.0)
             bench.set_currents(**{f"{kind}_tau": tau_a, f"{kind}_gain": np.asarray(gain_a), f"{kind}_weight": weight_a})
             events = pulse.events_of_volley(width)
-            seen = synapse.measure(bench, kind, pulse.TAU_S, events, self._apart_s(width), width, offset=self._offset())
+            seen = synapse.measure(bench, kind, tau_s, events, self._apart_s(width), width, offset=self._offset())
             if not learn:
                 break
             predicted = bench.tau_charge_c(kind) * scale / bench.current_a[f"{kind}_tau"]
             self.scales.learn(f"{kind}.tau_s", seen.tau.median, predicted)
-            if not np.nanmax(np.append(np.abs(np.log(seen.tau.median / pulse.TAU_S)), 0.0)) > _FAR_OFF:
+            if not np.nanmax(np.append(np.abs(np.log(seen.tau.median / tau_s)), 0.0)) > _FAR_OFF:
                 break
-        return pulse.measure(bench, seen, width, self._apart_s(width))
+        return pulse.measure(bench, seen, width, self._apart_s(width), self._offset())
 
     def _exciting(self) -> str:
         every = [t.name for t in self.chip.synapse_types if t.effect == "excitatory"]
@@ -171,9 +173,9 @@ class DpiBench:
             predicted = self._set(kind, wanted)
             seen = self._observed(kind, predicted)
             self._hold(kind, seen)
-            if turn or not correct or not self._missed(kind, wanted):
+            if turn or not correct or not self._missed(kind, wanted).any():
                 return
-            self._try_again(kind, seen, predicted)
+            self._try_again(kind, wanted, seen, predicted)
 
     def _look(self, kind: str, wanted: SynapseParameters, target: bool) -> tuple[SynapseEstimate, dict[str, FloatArray]]:
         self.bench.empty()
@@ -194,19 +196,22 @@ class DpiBench:
     def _hold(self, name: str, seen: SynapseEstimate) -> None:
         self.findings.held |= {f"{name}.tau_s": seen.tau, f"{name}.weight_a": seen.weight}
 
-    def _try_again(self, name: str, seen: SynapseEstimate, predicted: dict[str, FloatArray]) -> None:
-        """Correct the scales; what was held out belongs to the codes that go, and proves nothing any more."""
+    def _try_again(self, name: str, wanted: SynapseParameters, seen: SynapseEstimate, predicted: dict[str, FloatArray]) -> None:
+        """Correct the scales of cores that missed; what was held out belongs to codes that go, and proves nothing any more."""
+        parts, missed = [f"{name}.tau_s", f"{name}.weight_a"], self._missed(name, wanted)
+        before = {part: self.scales.so_far(part) for part in parts}
         self._learn(name, seen, predicted)
-        for part in ("tau_s", "weight_a"):
-            del self.findings.held[f"{name}.{part}"]
+        for part in parts:
+            self.scales.of[part] = np.where(missed, self.scales.of[part], before[part])
+            del self.findings.held[part]
 
-    def _missed(self, name: str, wanted: SynapseParameters) -> bool:
-        """Whether some core's held-out value lies near the edge of the tolerance or beyond it."""
+    def _missed(self, name: str, wanted: SynapseParameters) -> BoolArray:
+        """Cores whose held-out value lies near the edge of the tolerance or beyond it, shape (cores,)."""
+        missed = np.zeros(len(self.bench.rig.cores), dtype=bool)
         for quantity, target in ((f"{name}.tau_s", wanted.tau_s), (f"{name}.weight_a", wanted.weight_a)):
             residual = np.abs(self.findings.held[quantity].median / target - 1.0)
-            if np.any(np.nan_to_num(residual) > 0.7 * self.targets.tolerance):
-                return True
-        return False
+            missed |= np.nan_to_num(residual) > _NEAR_EDGE * self.targets.tolerance
+        return missed
 
     def _observed(self, kind: str, predicted: dict[str, FloatArray]) -> SynapseEstimate:
         """Measured with a volley that shows well: its strength is seen, and corrected once or twice."""
@@ -258,29 +263,33 @@ class DpiBench:
         self.bench.empty()
         strength = 2.0 * synapse.wanted_volley_a(self.bench, self._exciting())
         for turn in range(2):
-            before = {name: self.findings.codes.get(f"{hold}.{name}") for name in ("tau_s", "weight_a")}
             self._set(hold, SynapseParameters(tau_s=_HOLD_TAU_S, weight_a=strength), target=False)
-            for name, codes in before.items():  # the holding synapse is no result
-                if codes is not None:
-                    self.findings.codes[f"{hold}.{name}"] = codes
             predicted = self._set("adaptation", wanted)
             enable = self.scales.mapping.adaptation.enable_code
-            pulse_s = 0.0 if self.lasting else float(np.nan_to_num(_typical(predicted["pulse_width_s"])))
-            tau, weight = adaptation.measure(self.bench, wanted.tau_s, strength, enable, pulse_s)
+            tau, weight = adaptation.measure(
+                self.bench, wanted.tau_s, strength, enable, self._jumping(predicted), self._offset()
+            )
             seen = SynapseEstimate(tau, weight)
             if not held_out:
                 self._learn("adaptation", seen, predicted)
-                ratio = (
-                    float(np.nanmedian(np.append(tau.median, np.nan) / wanted.tau_s)) if np.isfinite(tau.median).any() else 1.0
-                )
-                if turn or 0.7 < ratio < 1.4:
+                ratio = _typical(tau.median) / wanted.tau_s
+                if turn or np.isnan(ratio) or 0.7 < ratio < 1.4:
                     break
                 continue
             self._hold("adaptation", seen)
-            if turn or not self._missed("adaptation", wanted):
+            if turn or not self._missed("adaptation", wanted).any():
                 break
-            self._try_again("adaptation", seen, predicted)
+            self._try_again("adaptation", wanted, seen, predicted)
         self.bench.rig.set({"ahp_enable": BiasCode(coarse=0, fine=0)})
+
+    def _jumping(self, predicted: dict[str, FloatArray]) -> FloatArray:
+        """Pulse width (s) of every neuron where pulses are jumps, 0 where they last, shape (cores, neurons)."""
+        width = self.findings.first.get("pulse_width_s")
+        if self.lasting or width is None:
+            return np.zeros(self.bench.rig.shape)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            gain = np.where(width.measured, width.value / width.median[:, None], 1.0)
+        return np.nan_to_num(predicted["pulse_width_s"][:, None] * gain)
 
 
 def _typical(values: FloatArray) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from bcall_hw.arrays import FloatArray
@@ -9,12 +11,16 @@ from bcall_hw.calibrate.estimate import Estimate
 
 #: A model neuron whose estimate is further off than this factor is a failed fit.
 _FAILED = 2.0
-_FEWEST = 12
+#: Model neurons that a correction needs, and the error of all neurons where there are fewer.
+_FEWEST, _UNCORRECTED = 12, 0.1
 
 
 def known(estimate: Estimate) -> FloatArray:
-    """The values, and a core's median in the place of those that were not measured; shape (cores, neurons)."""
-    median = np.nan_to_num(estimate.median, nan=float(np.nanmedian(np.append(estimate.value[estimate.measured], 1e-12))))
+    """The values, and a core's median in the place of those that were not measured; shape (cores, neurons).
+
+    Needs a measured neuron; a core with too few of them takes the median of all cores.
+    """
+    median = np.nan_to_num(estimate.median, nan=float(np.median(estimate.value[estimate.measured])))
     return np.where(estimate.measured, estimate.value, median[:, None])
 
 
@@ -32,7 +38,9 @@ class Correction:
         kept = np.isfinite(gap).all(axis=0) & (np.abs(gap) < np.log(_FAILED)).all(axis=0)
         self._centre = np.array([np.median(np.log(tau_s)), np.median(np.log(weight_a))])
         self._plane: FloatArray = np.zeros((3, 2))
+        self.common = 0.0
         if kept.sum() < _FEWEST:
+            self.common = _UNCORRECTED
             return
         features = self._features(tau_s[kept], weight_a[kept])
         weights: FloatArray = np.ones(int(kept.sum()))
@@ -54,5 +62,6 @@ class Correction:
         gap = self._features(known(tau).ravel(), known(weight).ravel()) @ self._plane
         shape = tau.value.shape
         return tuple(  # type: ignore[return-value]
-            e.scaled(np.exp(-gap[:, column].reshape(shape))) for column, e in enumerate((tau, weight))
+            replace(e.scaled(np.exp(-gap[:, column].reshape(shape))), common=float(np.hypot(e.common, self.common)))
+            for column, e in enumerate((tau, weight))
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -18,7 +19,7 @@ MODEL_ERROR = 0.002
 #: Neurons with a relative error above this are not measured; fewer measured ones than this share do not make a core.
 LARGEST_ERROR, SMALLEST_SHARE = 0.25, 0.5
 #: Error of a measurement that no weight goes beyond.
-_SMALLEST = 1e-4
+LEAST_ERROR = 1e-4
 _DRAWS = 200
 
 
@@ -38,13 +39,13 @@ class Estimate:
     common: float = MODEL_ERROR
     each: float = 0.0
 
-    @property
+    @cached_property
     def measured(self) -> BoolArray:
         """Neurons with a value that is good for something."""
         with np.errstate(invalid="ignore"):
             return np.asarray((self.value > 0) & (self.error <= LARGEST_ERROR))
 
-    @property
+    @cached_property
     def median(self) -> FloatArray:
         """Median of each core, shape (cores,); NaN where fewer than half of its neurons were measured."""
         found = np.full(len(self.value), np.nan)
@@ -55,7 +56,7 @@ class Estimate:
             found[core] = np.exp(_median(np.log(self.value[core, kept]), np.minimum(self.error[core, kept], 1.0)))
         return found
 
-    @property
+    @cached_property
     def spread(self) -> FloatArray:
         """Coefficient of variation over the measured neurons of each core, shape (cores,)."""
         kept = np.where(self.measured, self.value, np.nan)
@@ -64,7 +65,7 @@ class Estimate:
         found[some] = np.nanstd(kept[some], axis=1) / np.nanmean(kept[some], axis=1)
         return found
 
-    @property
+    @cached_property
     def median_error(self) -> FloatArray:
         """Relative standard error of the core medians, shape (cores,): from errors drawn anew, and the model's error."""
         draws = random_bits.standard_normal_256(0, "calibrate/median", _DRAWS * self.value.shape[1]) / 256.0
@@ -80,7 +81,7 @@ class Estimate:
         """Both measurements together, weighted by their errors."""
         with np.errstate(divide="ignore", invalid="ignore"):
             each = max(self.each, other.each)
-            a, b = (np.where(e.measured, 1.0 / np.maximum(e.error**2 - each**2, _SMALLEST**2), 0.0) for e in (self, other))
+            a, b = (np.where(e.measured, 1.0 / np.maximum(e.error**2 - each**2, LEAST_ERROR**2), 0.0) for e in (self, other))
             total = a + b
             logs = (_times_log(a, self.value) + _times_log(b, other.value)) / total
             error = np.sqrt(1.0 / total + each**2)

@@ -206,7 +206,7 @@ class Findings:
         noted = [self.failed.get(base, [_NONE] * len(self.cores))[index] for base in bases]
         if FailureReason.BIAS_STUCK in noted:
             return FailureReason.BIAS_STUCK
-        if quantity not in _BASES and noted[0] is not _NONE:
+        if noted and noted[0] is not _NONE:
             return FailureReason.UNOBSERVABLE  # every interval holds a refractory period
         if quantity == "tau_s" and not self.bench.bracketed[index]:
             return FailureReason.DID_NOT_CONVERGE

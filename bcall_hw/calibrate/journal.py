@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bcall_hw import files
+from bcall_hw import __version__, files
 from bcall_hw.calibrate.estimate import Estimate
 from bcall_hw.calibrate.findings import Findings
 from bcall_hw.calibrate.rig import Rig
@@ -37,17 +38,19 @@ class Journal:
     Args:
         path: the file.
         findings, rig: what is saved, and brought back.
-        targets, seed, pulses: with the board and the cores what a journal must agree with.
-        before: the registers to which the board returns; those of the run that began it, after `load`.
+        targets, seed, lasting: with the board and the cores what a journal must agree with.
+        before, made: the registers to which the board returns, and when the run began; those of the first run, after `load`.
     """
 
     def __init__(
-        self, path: Path, findings: Findings, rig: Rig, targets: Targets, seed: int, pulses: str, before: ChipConfig
-    ) -> None:
-        self.path, self.findings, self.rig, self.before = path, findings, rig, before
+        self, path: Path, findings: Findings, rig: Rig, targets: Targets, seed: int, lasting: bool, before: ChipConfig,
+        made: datetime,
+    ) -> None:  # fmt: skip
+        self.path, self.findings, self.rig, self.before, self.made = path, findings, rig, before, made
         what = {
             "board": rig.backend.board, "chip": rig.chip.fingerprint, "cores": rig.cores, "seed": seed,
-            "backend": rig.backend.name, "pulses": pulses, "targets": targets.model_dump(mode="json"),
+            "backend": rig.backend.name, "lasting": lasting, "software": __version__,
+            "targets": targets.model_dump(mode="json"),
         }  # fmt: skip
         self._key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
         self.turn = 0
@@ -63,7 +66,7 @@ class Journal:
         small = {
             "done": done, "turn": turn, "spent_s": self.rig.spent_s, "grain_s": bench.grain_s, "soma_error": bench.soma_error,
             "overloaded": sorted(self.rig.overloaded),
-            "lost": [reason.value for reason in f.lost], "out_of_budget": f.out_of_budget,
+            "lost": [reason.value for reason in f.lost],
             "drifted": f.drifted.tolist(), "drift_checked": f.drift_checked,
             "failed": {q: [reason.value for reason in reasons] for q, reasons in f.failed.items()},
             "codes": {q: [{n: c.model_dump() for n, c in mine.items()} for mine in every] for q, every in f.codes.items()},
@@ -89,7 +92,7 @@ class Journal:
             if f.scanned is not None:
                 self._save_scan(file, f.scanned)
             file["words"], file["before"] = self.rig.config.words(), self.before.words()
-            file.attrs["chips_before"] = list(self.before.chips)
+            file.attrs["chips_before"], file.attrs["made"] = list(self.before.chips), self.made.isoformat()
             state = self.rig.backend.save_state()
             file.attrs["state"] = json.dumps({n: v for n, v in state.items() if not isinstance(v, np.ndarray)})
             for name, value in state.items():
@@ -107,13 +110,13 @@ class Journal:
         """Bring everything back; the backend goes on from its state where it has one. Returns the number of finished steps.
 
         Raises:
-            FileProblem, CorruptFile, ForeignFile: missing, damaged, or of another board, backend, set of cores or targets.
+            FileProblem, CorruptFile, ForeignFile: missing, damaged, or of another calibration (see the error).
         """
         f, bench = self.findings, self.findings.bench
         with files.h5_read(self.path, _KIND, _VERSION) as file:
             if str(file.attrs["key"]) != self._key:
                 fix = "Start without --resume."
-                what = "is the journal of another calibration (board, backend, cores, seed or targets)"
+                what = "is the journal of another calibration (board, backend, pulses, cores, seed, targets or version)"
                 raise ForeignFile(what, where=str(self.path), fix=fix)
             small = json.loads(str(file.attrs["small"]))
             for name in _OF_BENCH:
@@ -132,6 +135,7 @@ class Journal:
             if "scan" in file:
                 f.scanned = self._scan_of(file)
             config = ChipConfig.from_words(self.rig.chip, self.rig.chips, files.array_of(file, "words", WORD_DTYPE))
+            self.made = datetime.fromisoformat(str(file.attrs["made"]))
             held = tuple(int(chip) for chip in file.attrs["chips_before"])
             self.before = ChipConfig.from_words(self.rig.chip, held, files.array_of(file, "before", WORD_DTYPE))
             state: dict[str, Any] = json.loads(str(file.attrs["state"]))
@@ -149,7 +153,7 @@ class Journal:
         bench.grain_s, bench.soma_error = float(small["grain_s"]), float(small["soma_error"])
         bench.current_a = {role: np.array(values) for role, values in small["current_a"].items()}
         f.lost = [FailureReason(reason) for reason in small["lost"]]
-        f.out_of_budget, f.drift_checked = bool(small["out_of_budget"]), bool(small["drift_checked"])
+        f.drift_checked = bool(small["drift_checked"])
         f.drifted = np.array(small["drifted"], dtype=bool)
         f.failed = {q: [FailureReason(reason) for reason in reasons] for q, reasons in small["failed"].items()}
         f.codes = {q: [{n: BiasCode(**c) for n, c in mine.items()} for mine in every] for q, every in small["codes"].items()}

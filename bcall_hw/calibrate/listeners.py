@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from bcall_hw.arrays import FloatArray, IntArray
@@ -26,12 +28,19 @@ def listen(rig: Rig, synapse: str) -> None:
 def volleys(chip: ChipModel, times_s: FloatArray, events: int, apart_s: float) -> tuple[Train, FloatArray]:
     """Volleys of `events` events, `apart_s` from each other, that go round the tags.
 
+    They do so in leaps: entries that are dead side by side are shared out over the volleys.
+
     Returns:
         The train, and how often it uses each CAM entry in all volleys / their number, shape (entries,).
     """
     every = tags(chip)
-    order = np.arange(times_s.size * events) % every.size
+    order = np.arange(times_s.size * events) * _stride(every.size) % every.size
     times = (times_s[:, None] + np.arange(events) * apart_s).ravel()
     use = np.bincount(order, minlength=chip.cam.entries) / times_s.size
     by_time = np.argsort(times, kind="stable")
     return Train(times[by_time], every[order][by_time]), use
+
+
+def _stride(size: int) -> int:
+    """A leap near the golden section of a ring that reaches every place."""
+    return next(step for step in range(max(1, round(0.382 * size)), size + 1) if math.gcd(step, size) == 1)

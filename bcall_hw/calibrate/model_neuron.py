@@ -43,7 +43,7 @@ class ModelNeurons:
     refractory_s: FloatArray
     tau_s: FloatArray
     jump_a: FloatArray
-    pulse_s: float = 0.0
+    pulse_s: FloatArray
 
     def velocity_hz(self, chip: ChipModel, grain_s: float) -> FloatArray:
         """Phase velocity under the constant drive alone, from intervals as on the board."""
@@ -116,7 +116,7 @@ def _exp(x: float) -> float:
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _spikes(
     charge: FloatArray, net: FloatArray, v_spike: FloatArray, refractory: FloatArray, tau: FloatArray, jump: FloatArray,
-    pulse: float, start: FloatArray, i_0: float, exponent: float, causes: IntArray, steps: int, dt: float, own: bool,
+    pulse: FloatArray, start: FloatArray, i_0: float, exponent: float, causes: IntArray, steps: int, dt: float, own: bool,
     clocked: bool, most: int,
 ) -> tuple[FloatArray, IntArray]:  # fmt: skip
     """Heun's method, or Euler's where the board is clocked; a refractory period ends within a step, or with one."""
@@ -182,7 +182,7 @@ def _spikes(
                         wait = block[_REFRACTORY + i]
                         block[_FREE_AT + i] = at + (np.rint(wait / dt) * dt if clocked else wait)
                         if own:
-                            left = block[_CURRENT + i] * np.exp(-pulse / tau[n])
+                            left = block[_CURRENT + i] * np.exp(-pulse[n] / tau[n])
                             block[_CURRENT + i] = left + block[_JUMP + i] * np.exp(-(now + dt - at) / tau[n])
             for i in range(_LANES):
                 block[_V + i] = block[_UP + i]

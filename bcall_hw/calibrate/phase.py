@@ -102,23 +102,25 @@ def decay_of_cause(spikes: Excess, tau_s: FloatArray) -> FloatArray:
     return _summed(tau * (np.exp(-spikes.since_s / tau) - np.exp(-spikes.time_s / tau)), spikes.first)
 
 
-def own_spikes_after(earlier: int, pulse_s: float = 0.0) -> Kernel:
+def own_spikes_after(earlier: int, pulse_s: FloatArray) -> Kernel:
     """The kernel of a current that every own spike raises by 1 (adaptation).
 
     `earlier` spikes came before the one from which is counted, at intervals about as long as the next. Where pulses are jumps
-    towards a full scale (`pulse_s` > 0), each takes the fraction 1 - exp(-pulse / tau) of what is there, as if time went on.
+    towards a full scale (`pulse_s` > 0, shape (neurons,)), each takes the fraction 1 - exp(-pulse / tau) of what is there, as
+    if time went on.
     """
 
     def kernel(spikes: Excess, tau_s: FloatArray) -> FloatArray:
         tau, n = tau_s[spikes.neuron], spikes.time_s.size
         level, place = np.zeros(n), np.arange(n) - spikes.first
         interval = spikes.time_s - spikes.before_s
+        apart = interval + pulse_s[spikes.neuron]
         for number in range(int(place.max(initial=-1)) + 1):  # spike number k of every group at once
             at = np.flatnonzero(place == number)
             if number == 0:
-                level[at] = sum(np.exp(-k * (interval[at] + pulse_s) / tau[at]) for k in range(earlier + 1))
+                level[at] = sum(np.exp(-k * apart[at] / tau[at]) for k in range(earlier + 1))
             else:
-                level[at] = level[at - 1] * np.exp(-(interval[at - 1] + pulse_s) / tau[at]) + 1.0
+                level[at] = level[at - 1] * np.exp(-apart[at - 1] / tau[at]) + 1.0
         start = spikes.since_s - spikes.before_s
         return _summed(level * tau * (np.exp(-start / tau) - np.exp(-interval / tau)), spikes.first)
 

@@ -16,8 +16,8 @@ from bcall_hw.calibrate.bench import Bench
 from bcall_hw.calibrate.estimate import Estimate, inverted
 from bcall_hw.calibrate.synapse import SynapseEstimate
 
-#: Time constant of the synapse that is used (s); jump of a volley; share of time that pulses of the train cover.
-TAU_S, _VOLLEY_JUMP, _COVERED = 0.005, 0.2, 0.8
+#: Time constant of the synapse that is used (s), and in widths; jump of a volley; share of time that pulses of the train cover.
+_TAU_S, _PULSES, _VOLLEY_JUMP, _COVERED = 0.005, 20.0, 0.2, 0.8
 #: Full scale of the synapse / net current of the drive, which pulses that last reach; largest current of the bias / leak's.
 FULL_SCALE, LASTING_FULL_SCALE, WEIGHT_RATIO = 5.0, 2.5, 8.0
 _TICK_S, _SETTLED, _LONGEST_S, _RUNS = 1e-4, 8.0, 0.6, 3
@@ -29,17 +29,22 @@ _COMMON = 0.002
 
 def events_of_volley(pulse_s: float) -> int:
     """Events of a volley whose jump shows well."""
-    return max(1, round(_VOLLEY_JUMP * TAU_S / pulse_s))
+    return max(1, round(_VOLLEY_JUMP * tau_for(pulse_s) / pulse_s))
 
 
-def measure(bench: Bench, seen: SynapseEstimate, pulse_s: float, apart_s: float) -> Estimate:
+def tau_for(pulse_s: float) -> float:
+    """Time constant (s) of the synapse through which a width is told: so long that a pulse stays a small jump."""
+    return max(_TAU_S, _PULSES * pulse_s)
+
+
+def measure(bench: Bench, seen: SynapseEstimate, pulse_s: float, apart_s: float, offset: int) -> Estimate:
     """Pulse width (s) of every neuron.
 
     Args:
-        seen: time constant and weight of the exciting type that the bench listens to, under codes for `TAU_S` and a full
+        seen: time constant and weight of the exciting type that the bench listens to, under codes for `tau_for` and a full
             scale of `FULL_SCALE` net currents.
         pulse_s: width that is expected.
-        apart_s: as in `synapse.measure`.
+        apart_s, offset: as in `synapse.measure`.
     """
     lasting = apart_s > 0
     events = 1 if lasting else events_of_volley(pulse_s)
@@ -48,12 +53,14 @@ def measure(bench: Bench, seen: SynapseEstimate, pulse_s: float, apart_s: float)
     most = bench.chip.stimulus.max_events // (len(bench.rig.chips) * events)
     length = min(_LONGEST_S, most * period)
     volleys = int(length / period)
-    settle = _SETTLED * TAU_S
+    settle, shift = _SETTLED * tau_for(pulse_s), synapse.shift_s(offset)
     means, errors = [], []
     for _ in range(_RUNS):
-        times = np.asarray(0.001 + np.arange(volleys) * period, dtype=np.float64)
+        times = np.asarray(0.001 + shift + np.arange(volleys) * period, dtype=np.float64)
         train, use = listeners.volleys(bench.chip, times, events, 0.0)
-        heard = bench.rig.run(0.001 + volleys * period, train, settle_s=0.1).within(settle, volleys * period)
+        heard = bench.rig.run(0.001 + shift + volleys * period, train, settle_s=0.1).within(
+            settle + shift, shift + volleys * period
+        )
         mean, error = bench.intervals(heard)
         means.append(mean)
         errors.append(error)

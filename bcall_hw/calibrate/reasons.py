@@ -18,7 +18,8 @@ FAILED: dict[FailureReason, str] = {
     FailureReason.BACKEND_ERROR: "the backend failed",
     FailureReason.DRIFT: "the core changed while it was calibrated; let it settle, and calibrate again",
     FailureReason.BUDGET: "no board time was left; go on with --resume and a larger --budget-s",
-    FailureReason.UNOBSERVABLE: "spikes cannot show a target of this size (time constants of 2 to 400 ms, rises of 0.7 ms or more can be seen)",
+    FailureReason.UNOBSERVABLE: "spikes cannot show a target of this size (time constants of 2 to 400 ms and rises of 0.7 ms "
+    "or more can be seen), or not as long as the soma's refractory period and leak are not known",
 }
 
 EXCLUDED: dict[ExclusionReason, str] = {

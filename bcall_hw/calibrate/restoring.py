@@ -40,9 +40,10 @@ def restoring(rig: Rig, before: Callable[[], ChipConfig]) -> Iterator[Restored]:
         try:
             found.registers = _restore(rig, before())
         except BcallError as another:
-            fix = f"{problem.fix} The registers could not be written back either: {another}".strip()
-            both = type(problem)(problem.what, where=problem.where, used=problem.used, limit=problem.limit, fix=fix)
-            raise both from problem
+            told = f"The registers could not be written back either: {another}"
+            text = str(problem).rstrip(".")
+            problem.fix, problem.args = f"{problem.fix} {told}".strip(), (f"{text}. {told}",)
+            raise problem from another
         raise
     except BaseException:
         found.registers = _restore(rig, before())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from bcall_hw.calibrate.rig import Core
 from bcall_hw.calibrate.summary import circuit_of
 from bcall_hw.calibrate.targets import Targets
 from bcall_hw.calibration import Calibration, sealed
-from bcall_hw.calibration_parts import Excluded, Gains, SecondLeak, utc_text
+from bcall_hw.calibration_parts import Excluded, Gains, Measured, SecondLeak, utc_text
 from bcall_hw.failure_reasons import ExclusionReason, FailureReason
 
 #: A neuron that differs from its core's median by more than this factor is left out.
@@ -30,13 +30,12 @@ _OF_SOMA = ("tau_s", "refractory_s", "dc_a")
 
 
 def outcome_record(
-    findings: Findings, backend: Backend, targets: Targets, seed: int, keep: float, expires_days: float, now: datetime | None
-) -> Calibration | None:
+    findings: Findings, measured: tuple[Measured, ...], backend: Backend, targets: Targets, seed: int, keep: float,
+    expires_days: float, made: datetime,
+) -> Calibration | None:  # fmt: skip
     """The record of the board, sealed; None where no quantity of any core was measured."""
-    measured = findings.measured(targets)
     if not any(m.achieved is not None for m in measured):
         return None
-    made = now or datetime.now(timezone.utc)
     gains = _gains(findings)
     good = {(m.quantity, (m.chip, m.core)) for m in measured if m.ok}
     of_second = findings.second_leak_holds(targets)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,7 @@ def calibrate(
         journal: file that holds what has been found, to go on from after a kill.
         resume: go on from the journal.
         expires_days: how long the record holds.
-        now: date of the record; the clock's if absent.
+        now: date of the record; when the run began if absent, also one that was killed and goes on.
         pulses: "ideal" where an event is a jump and events at one time add up, "finite" where pulses last and restart; what
             the backend says if absent, and finite where it says nothing.
 
@@ -114,13 +114,17 @@ def calibrate(
     require_chips(before, held)
     wanted = cores or tuple((chip_id, core) for chip_id in held for core in range(chip.geometry.cores))
     run = CalibrationRun(backend, chip, tuple(sorted(wanted)), targets, budget_s, seed, report, pulses)
-    book = Journal(journal, run.findings, run.rig, targets, seed, str(pulses), before) if journal else None
+    made = now or datetime.now(timezone.utc)
+    book = Journal(journal, run.findings, run.rig, targets, seed, run.dpis.lasting, before, made) if journal else None
     with restoring(run.rig, lambda: book.before if book else before) as left:
         run.all_steps(book, resume)
+    measured = run.findings.measured(targets)
+    record = outcome_record(
+        run.findings, measured, backend, targets, seed, keep, expires_days, book.made if book else made
+    )  # fmt: skip
     return Outcome(
-        outcome_record(run.findings, backend, targets, seed, keep, expires_days, now),
-        run.findings.measured(targets), run.findings.curves, run.rig.spent_s, tuple(run.findings.jumps(targets)),
-        left.registers, run.findings.out_of_budget,
+        record, measured, run.findings.curves, run.rig.spent_s, tuple(run.findings.jumps(targets)), left.registers,
+        run.findings.out_of_budget,
     )  # fmt: skip
 
 

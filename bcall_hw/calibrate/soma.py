@@ -12,7 +12,7 @@ import numpy as np
 from bcall_hw.arrays import BoolArray, FloatArray
 from bcall_hw.bias_codes import current_range_a
 from bcall_hw.calibrate.bench import Bench
-from bcall_hw.calibrate.estimate import MODEL_ERROR, Estimate, inverted, medians
+from bcall_hw.calibrate.estimate import LEAST_ERROR, MODEL_ERROR, Estimate, inverted, medians
 
 #: Rise (s) of the median neuron in a fast and in a slow measurement, and with a gain so low that the threshold shows.
 _FAST_S, _SLOW_S, _THRESHOLD_S = 0.010, 0.080, 0.010
@@ -231,7 +231,7 @@ def leak(bench: Bench, current_a: FloatArray, role: str = "leak1", quick: bool =
     bench.set_currents(**{role: current_a}, refractory=bench.short_refractory_a, gain=highest)
     given, feeble_a = bench.current_a[role], _FEEBLE * bench.chip.constants.leak_current_a.value
     nothing = np.full(bench.rig.shape, np.nan)
-    found, shares = Estimate(nothing, nothing), list[FloatArray]()
+    found, moved, total = Estimate(nothing, nothing), np.zeros(bench.rig.shape), np.zeros(bench.rig.shape)
     for ratio in _LEAK_LADDER[1:2] if quick else _LEAK_LADDER:
         drive_a = np.maximum(ratio * given, given + feeble_a) / np.nanmedian(bench.dc_scale, axis=1)
         bench.set_currents(dc=np.maximum(drive_a, lowest))
@@ -239,11 +239,14 @@ def leak(bench: Bench, current_a: FloatArray, role: str = "leak1", quick: bool =
         typical_s = min(typical_s, 0.5)
         mean, error = bench.intervals(bench.rig.run(_duration(1.5 * typical_s), settle_s=typical_s))
         this = _leak(bench, bench.current_a, mean - bench.refractory_s, error, role)
-        shares.append(np.where(this.measured, _share_of_drive(bench, role, this.value), np.inf))
+        weight = np.where(this.measured, 1.0 / np.maximum(this.error, LEAST_ERROR) ** 2, 0.0)
+        total += weight
+        moved += weight * np.where(this.measured, _share_of_drive(bench, role, this.value), 0.0)
         found = found.combined(this)
     bench.rig.second_leak(np.zeros(bench.rig.shape, dtype=bool))
-    # An error of the constant current moves all rungs of the ladder alike, the lowest one least.
-    of_drive = np.min(shares, axis=0)
+    # An error of the constant current moves all rungs of the ladder to the same side.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        of_drive = moved / total
     typical = medians(np.where(found.measured, of_drive, np.nan).reshape(1, -1))
     found = Estimate(found.value, np.hypot(found.error, of_drive), bench.soma_error, float(np.nan_to_num(typical[0])))
     if not second:

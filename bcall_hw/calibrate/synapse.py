@@ -35,6 +35,7 @@ _OF_NOISE = 3.0
 _TRIED = 384
 #: Share of a volley's events that a neuron's working CAM entries have to hear.
 _FEWEST_HEARD = 0.1
+_GOLDEN = 0.6180339887498949
 _BASE_S, _FEWEST, _MOST = 0.6, 12, 40
 
 
@@ -92,7 +93,7 @@ def measure(
     dead = (bench.refractory_s + 0.5 * bench.grain_s).ravel()
     velocity = 1.0 / (base.ravel() - dead)
     plan = _Plan.of(tau_s, events * apart_s)
-    times = plan.times_s + 0.0021 * (offset % 7)
+    times = plan.times_s + shift_s(offset)
     train, use = listeners.volleys(bench.chip, times, events, apart_s)
     heard = bench.rig.run(float(times[-1]) + plan.between_s, train, settle_s=0.1)
     after_s = np.asarray(np.arange(events) * apart_s, dtype=np.float64)
@@ -107,6 +108,11 @@ def measure(
         weight = replace(weight.scaled(np.exp(-0.5 * pulse_s / tau.value)), common=_LASTING_ERROR)
     noise = _OF_NOISE * float(np.max(bench.squared_cv(waiting)))
     return SynapseEstimate(*(replace(e, common=float(np.hypot(e.common, noise))) for e in (tau, weight)))
+
+
+def shift_s(offset: int) -> float:
+    """How much later the stimuli of a measurement come, another one for each: the golden ratio's multiples in a rise."""
+    return RISE_S * (offset * _GOLDEN % 1.0)
 
 
 def jump_of(tau_s: FloatArray, pulse_s: float | FloatArray) -> FloatArray:
@@ -166,6 +172,8 @@ def _corrected(
     tau = Estimate(tau.value, np.hypot(_UNDERSTATED * tau.error, _NEURON_TAU_ERROR), each=_NEURON_TAU_ERROR)
     seen = tau.reshaped(shape), weight.reshaped(shape)
     found, end_s, grain = seen, float(plan.times_s[-1]) + plan.between_s, bench.grain_s
+    if not (seen[0].measured.any() and seen[1].measured.any()):
+        return seen
     times = plan.times_s[:, None] + after_s
     causes, at_once = _as_clocked(times, grain).mean(axis=1), events // after_s.size
     for _ in range(2):
@@ -191,5 +199,6 @@ def _model(bench: Bench, tau: Estimate, weight: Estimate, events: float) -> tupl
     v_spike = spike_potential(bench.chip, bench.threshold_scale)
     charge = bench.charge_c * bench.charge_scale[:, None]
     return ModelNeurons(
-        some(charge), some(net), some(v_spike), some(bench.refractory_s), some(known(tau)), some(known(weight)) * events
+        some(charge), some(net), some(v_spike), some(bench.refractory_s), some(known(tau)), some(known(weight)) * events,
+        np.zeros(which.size),
     ), which  # fmt: skip

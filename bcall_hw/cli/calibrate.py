@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -120,7 +121,8 @@ def calibrate(
 def _set_aside(path: Path, what: str) -> None:
     """Keep an older file under another name."""
     if path.is_file():
-        aside = path.with_suffix(f".before{path.suffix}")
+        names = (path.with_suffix(f".before{number or ''}{path.suffix}") for number in itertools.count())
+        aside = next(name for name in names if not name.exists())
         path.replace(aside)
         notes.print(f"{what} is now {aside}", highlight=False)
 
