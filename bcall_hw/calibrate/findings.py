@@ -56,7 +56,7 @@ class Findings:
         failed: reasons of cores, by quantity; `lost` reasons that hold for all quantities of a core.
         scanned: result of the scan.
         threshold: spike threshold over the chip model's.
-        sentinel: currents (A) and intervals (s) of a measurement that is repeated at the end.
+        sentinels: currents (A) and intervals (s) of measurements that are repeated at the end.
         drifted: cores whose sentinel changed; `drift_checked` whether it was looked at.
         curves: F-I curve of each core.
     """
@@ -74,7 +74,7 @@ class Findings:
     lost: list[FailureReason] = field(default_factory=list)
     scanned: ScanResult | None = None
     threshold: Estimate | None = None
-    sentinel: tuple[dict[str, FloatArray], FloatArray] | None = None
+    sentinels: list[tuple[dict[str, FloatArray], FloatArray]] = field(default_factory=list)
     drifted: BoolArray = field(default_factory=lambda: np.zeros(0, dtype=bool))
     curves: dict[Core, list[tuple[float, float, float, float]]] = field(default_factory=dict)
     out_of_budget: bool = False

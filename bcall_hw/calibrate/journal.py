@@ -85,10 +85,10 @@ class Journal:
             for group, arrays in (("scales", f.scales.of), ("coarse", f.coarse)):
                 for quantity, values in arrays.items():
                     file[f"{group}/{quantity}"] = values
-            if f.sentinel is not None:
-                for role, current in f.sentinel[0].items():
-                    file[f"sentinel/{role}"] = current
-                file["sentinel/intervals"] = f.sentinel[1]
+            for number, (currents, intervals) in enumerate(f.sentinels):
+                for role, current in currents.items():
+                    file[f"sentinels/{number}/{role}"] = current
+                file[f"sentinels/{number}/intervals"] = intervals
             if f.scanned is not None:
                 self._save_scan(file, f.scanned)
             file["words"], file["before"] = self.rig.config.words(), self.before.words()
@@ -129,9 +129,9 @@ class Journal:
             for group, arrays in (("scales", f.scales.of), ("coarse", f.coarse)):
                 for quantity in file.get(group, {}):
                     arrays[quantity] = np.asarray(file[f"{group}/{quantity}"][...])
-            if "sentinel" in file:
-                roles = {role: np.asarray(file[f"sentinel/{role}"][...]) for role in file["sentinel"] if role != "intervals"}
-                f.sentinel = roles, np.asarray(file["sentinel/intervals"][...])
+            for number in sorted(file.get("sentinels", {})):
+                values = {role: np.asarray(table[...]) for role, table in file[f"sentinels/{number}"].items()}
+                f.sentinels.append((values, values.pop("intervals")))
             if "scan" in file:
                 f.scanned = self._scan_of(file)
             config = ChipConfig.from_words(self.rig.chip, self.rig.chips, files.array_of(file, "words", WORD_DTYPE))

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from bcall_hw.arrays import FloatArray
 from bcall_hw.backend import Backend
 from bcall_hw.calibrate import soma
 from bcall_hw.calibrate.bench import Bench
@@ -40,8 +40,9 @@ _LADDER_S = (0.2, 0.1, 0.05, 0.025, 0.0125, 0.00625)
 _LADDER_RUN_S = 0.5
 #: Share of a core's neurons that have to be usable.
 _FEWEST = 0.5
-#: Relative change of the sentinel between begin and end that means drift.
-_DRIFT = 0.02
+#: Relative change of a sentinel between begin and end that means drift; rise of the first (s), drive / leak of the second, and
+#: shortest length of their runs (s).
+_DRIFT, _SENTINEL_S, _SENTINEL_DRIVE, _SENTINEL_RUN_S = 0.02, 0.004, 2.3, 0.5
 #: A refractory period below this share of the nominal one, seen between two codes, did not follow them.
 _STANDS = 0.1
 #: Leak of the first look, over that of the target.
@@ -258,7 +259,7 @@ class CalibrationRun:
         self.findings.threshold = threshold
         self.findings.fail("dc_a", self.scales.take("dc_a", constant.median), FailureReason.DID_NOT_CONVERGE)
         self.findings.first["dc_a"] = constant.scaled(np.full(self.rig.shape, self.targets.neuron.dc_a or 1.0))
-        self.findings.sentinel = self._sentinel()
+        self._post_sentinels()
 
     def _refractory(self) -> Estimate:
         current_a = self.dpis.currents("refractory_s")
@@ -269,12 +270,16 @@ class CalibrationRun:
     def _hidden_leak(self) -> bool:
         return not SHORTEST_S <= self.targets.neuron.tau_s <= LONGEST_S
 
+    @property
+    def _visible_leak_s(self) -> float:
+        return float(np.clip(self.targets.neuron.tau_s, SHORTEST_S, LONGEST_S))
+
     def membrane(self) -> None:
         """Time constants under both leak biases."""
         beyond = self.scales.take("tau_s", self.bench.charge_scale)
         self.findings.fail("tau_s", beyond, FailureReason.DID_NOT_CONVERGE)
         # A leak that spikes cannot show is measured at the nearest one that they can, for what is measured through it.
-        wanted = float(np.clip(self.targets.neuron.tau_s, SHORTEST_S, LONGEST_S))
+        wanted = self._visible_leak_s
         if self._hidden_leak:
             self.findings.fail("tau_s", np.ones(len(self.rig.cores), dtype=bool), FailureReason.UNOBSERVABLE)
         for quantity, role in (("tau_s", "leak1"), ("tau2_s", "leak2")):
@@ -317,21 +322,31 @@ class CalibrationRun:
                     f.curves.setdefault(core, []).append((float(bench.current_a["dc"][index]), low, middle, high))
 
     def drift(self) -> None:
-        """The sentinel of the beginning once more; a core that changed and missed its targets has drifted."""
-        if self.findings.sentinel is None:
+        """The sentinels of the beginning once more; a core that changed has drifted."""
+        if not self.findings.sentinels:
             return
-        codes, then = self.findings.sentinel
-        self.bench.rest_currents()
-        self.bench.set_currents(**{role: a for role, a in codes.items() if role in ("dc", "refractory")})
-        now, _ = self.bench.intervals(self.rig.run(0.5, settle_s=0.1))
-        with np.errstate(invalid="ignore"):
-            change = medians(np.where(self.bench.alive, now / then, np.nan)) - 1.0
+        for currents, then in self.findings.sentinels:
+            now = self._intervals_under(currents)
+            with np.errstate(invalid="ignore"):
+                change = medians(np.where(self.bench.alive, now / then, np.nan)) - 1.0
+            known = np.isfinite(medians(then))
+            self.findings.drifted |= known & (np.abs(np.nan_to_num(change, nan=1.0)) > _DRIFT)
         self.findings.drift_checked = True
-        self.findings.drifted = np.abs(np.nan_to_num(change, nan=1.0)) > _DRIFT
 
-    def _sentinel(self) -> tuple[dict[str, Any], Any]:
+    def _post_sentinels(self) -> None:
+        """Measurements that are repeated at the end: one shows the refractory period, one the leak, both constant currents."""
         bench = self.bench
-        bench.rest_currents()
-        bench.set_currents(dc=bench.drive_for(0.01), refractory=bench.short_refractory_a)
-        mean, _ = bench.intervals(self.rig.run(0.5, settle_s=0.1))
-        return {role: bench.current_a[role] for role in ("dc", "refractory")}, mean
+        leak_a = bench.charge_c * bench.charge_scale / self._visible_leak_s
+        for wished in (
+            {"dc": bench.drive_for(_SENTINEL_S), "refractory": self.dpis.currents("refractory_s")},
+            {"dc": _SENTINEL_DRIVE * leak_a / np.nanmedian(bench.dc_scale, axis=1), "leak1": leak_a,
+             "refractory": bench.short_refractory_a},
+        ):  # fmt: skip
+            then = self._intervals_under(wished)
+            self.findings.sentinels.append(({role: bench.current_a[role] for role in wished}, then))
+
+    def _intervals_under(self, currents: dict[str, FloatArray]) -> FloatArray:
+        self.bench.rest_currents()
+        self.bench.set_currents(**currents)
+        duration_s = max(_SENTINEL_RUN_S, 10.0 * self._visible_leak_s)
+        return self.bench.intervals(self.rig.run(duration_s, settle_s=0.1))[0]

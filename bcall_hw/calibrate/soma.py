@@ -156,7 +156,7 @@ def drive(bench: Bench) -> tuple[Estimate, Estimate]:
         below = found < 0
         low, of_low = np.where(below, guess, low), np.where(below, found, 0.5 * of_low)
         high, of_high = np.where(below, high, guess), np.where(below, 0.5 * of_high, found)
-    gap(np.full(len(rough), 0.0) + np.log(np.exp(np.median(np.log(rough) + guess)) / rough))
+    gap(guess)
     threshold = _threshold(bench, *measured["threshold"])
     constant = _dc(bench, *measured["fast"])
     of_threshold = 0.1 * np.nan_to_num(threshold.error)  # the rise grows with its logarithm, which is about 10

@@ -13,7 +13,7 @@ from bcall_hw.chip_model import DEFAULT_CHIP
 from bcall_hw.cli import show_calibration
 from bcall_hw.cli.inputs import EMULATED, board_profile, refuse_for_real
 from bcall_hw.cli.shared import AsJson, Chip, MaybeBoardSeed, Profile, notes, progress_bars
-from bcall_hw.errors import InvalidValue
+from bcall_hw.errors import FileProblem, InvalidValue
 
 if TYPE_CHECKING:
     from bcall_hw.backend import Backend
@@ -123,7 +123,10 @@ def _set_aside(path: Path, what: str) -> None:
     if path.is_file():
         names = (path.with_suffix(f".before{number or ''}{path.suffix}") for number in itertools.count())
         aside = next(name for name in names if not name.exists())
-        path.replace(aside)
+        try:
+            path.replace(aside)
+        except OSError as problem:
+            raise FileProblem(f"cannot be kept as {aside.name}: {problem.strerror}", where=str(path)) from problem
         notes.print(f"{what} is now {aside}", highlight=False)
 
 
