@@ -139,11 +139,11 @@ def test_strong_noise_makes_synapses_too_noisy_not_false() -> None:
     nothing_false(found, profile)
 
 
-@pytest.mark.parametrize(("circuit", "scale"), [("dc", 0.93), ("soma", 1.08)])
+@pytest.mark.parametrize(("circuit", "scale"), [("dc", 0.93), ("soma", 1.08), ("leak1", 1.1), ("refractory", 1.1)])
 def test_a_core_that_drifts_at_the_end_has_nothing_calibrated(circuit: str, scale: float) -> None:
     """Every value had hit before; none need be true now."""
     profile = plain()
-    field = "current_scale" if circuit == "dc" else "capacitance_scale"
+    field = "capacitance_scale" if circuit == "soma" else "current_scale"
     now = getattr(profile, field)
     moved = profile.model_copy(update={field: {**now, circuit: now[circuit] * scale}})
     found = run(FaultyBoard(CHIP, profile, changes_at_s=52.0, changed=moved))

@@ -78,3 +78,29 @@ def test_second_leaks_bring_neurons_nearer_and_are_proven() -> None:
     assert leak.ratio == pytest.approx(np.median(factors["leak1"]) / np.median(factors["leak2"]), rel=0.02)
     (measured,) = (m for m in record.measured if m.quantity == "tau_s")
     assert measured.spread_after == pytest.approx(np.std(with_second) / np.mean(with_second), abs=0.01)
+
+
+def test_a_dead_core_does_not_falsify_the_one_beside_it() -> None:
+    profile = hidden_board(CHIP, 47, defects=False)
+    profile = profile.model_copy(update={"dead_neurons": tuple((0, 3, n) for n in range(256))})
+    board = Emulator(CHIP, (0,), profile, dt_us=100)
+    outcome = calibrate(board, CHIP, cores=(CORE, (0, 3)), targets=Targets(neuron=SOMA), now=NOW)
+    for m in outcome.measured:
+        assert m.ok == (m.core == CORE[1]), (m.core, m.quantity, m.reason)
+        if m.ok:
+            truth = np.nanmedian(true_values(profile, CHIP, CORE, m.quantity, m.codes))
+            assert truth == pytest.approx(m.target, rel=0.03), m.quantity
+
+
+def test_a_soma_whose_refractory_period_is_unknown_is_not_believed() -> None:
+    """A period too short to be told is part of every interval: the leak that fits them is wrong by as much."""
+    profile = hidden_board(CHIP, 5, capacitances=False, defects=False)
+    profile = profile.model_copy(update={"capacitance_scale": {"refractory": 1.9}})
+    outcome = calibrated(profile, SOMA.model_copy(update={"refractory_s": 5.5e-4, "tau_s": 0.003}))
+    reasons = {m.quantity: m.reason for m in outcome.measured}
+    if reasons["refractory_s"] is not FailureReason.NONE:
+        assert reasons["tau_s"] is FailureReason.UNOBSERVABLE
+    for m in outcome.measured:
+        if m.ok:
+            truth = np.nanmedian(true_values(profile, CHIP, CORE, m.quantity, m.codes))
+            assert truth == pytest.approx(m.target, rel=0.03), m.quantity

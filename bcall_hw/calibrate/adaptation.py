@@ -52,7 +52,7 @@ def measure(
     """
     cores, neurons = bench.rig.shape
     bench.set_currents(dc=bench.drive_for(_RISE_S), refractory=bench.short_refractory_a)
-    net = float(np.median(bench.drive_for(_RISE_S) * np.nanmedian(bench.dc_scale, axis=1)))
+    net = bench.net_for(_RISE_S)
     events = max(1, round(_STRENGTH * net / hold_weight_a))
     held = _HELD * tau_s
     looked = min(_LOOKED * tau_s, _LONGEST_S) + 0.03
@@ -76,7 +76,7 @@ def measure(
         weight = Estimate(size.value / per_ampere, np.hypot(size.error, _NEURON_ERROR), WEIGHT_ERROR, _NEURON_ERROR)
     shape = (cores, neurons)
     first = Estimate(tau.value, _UNDERSTATED * tau.error, _TAU_ERROR).reshaped(shape), weight.reshaped(shape)
-    found, which = first, np.arange(0, cores * neurons, max(1, cores * neurons // _TRIED))
+    found, which = first, bench.some_alive(_TRIED)
     charge = np.broadcast_to(bench.charge_c * bench.charge_scale[:, None], shape)
     v_spike = spike_potential(bench.chip, bench.threshold_scale)
     if not (first[0].measured.any() and first[1].measured.any()):

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bcall_hw import circuits
-from bcall_hw.arrays import BoolArray, FloatArray
+from bcall_hw.arrays import BoolArray, FloatArray, IntArray
 from bcall_hw.bias_codes import current_range_a, nearest_code
 from bcall_hw.calibrate.estimate import MODEL_ERROR, medians
 from bcall_hw.calibrate.membrane import rise_time_s, spike_potential
@@ -83,6 +83,11 @@ class Bench:
         """C V_th of the pulse extender or the refractory circuit, nominal (C)."""
         return circuits.switching_charge_c(self.chip, float(getattr(self.chip.capacitances_f, circuit)))
 
+    def some_alive(self, most: int) -> IntArray:
+        """Numbers of about `most` neurons of all cores, evenly spread; dead ones and those of lost cores are none of them."""
+        alive = np.flatnonzero(self.alive)
+        return np.asarray(alive[:: max(1, alive.size // most)], dtype=np.int64)
+
     # Codes -----------------------------------------------------------------------------------------------------------
 
     def set_currents(self, **wished_a: npt.ArrayLike) -> None:
@@ -147,6 +152,12 @@ class Bench:
         for chip, core, neuron, entry in places:
             if (chip, core) in rows:
                 self.entries[rows[chip, core], neuron, entry] = False
+
+    def net_for(self, rise_s: float) -> float:
+        """Constant current (A) under which neurons take `rise_s`, median of the cores that have live ones, or of all."""
+        of_cores = self.drive_for(rise_s) * np.nanmedian(self.dc_scale, axis=1)
+        some = self.alive.any(axis=1)
+        return float(np.median(of_cores[some] if some.any() else of_cores))
 
     # Predictions -----------------------------------------------------------------------------------------------------
 

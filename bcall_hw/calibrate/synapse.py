@@ -59,8 +59,7 @@ def is_exciting(bench: Bench, synapse: str) -> bool:
 
 def wanted_volley_a(bench: Bench, synapse: str) -> float:
     """Current of a volley that shows well on the bench's drive (A), of the median core."""
-    net = float(np.median(bench.drive_for(RISE_S) * np.nanmedian(bench.dc_scale, axis=1)))
-    return net * (_EXCITING if is_exciting(bench, synapse) else _INHIBITING)
+    return bench.net_for(RISE_S) * (_EXCITING if is_exciting(bench, synapse) else _INHIBITING)
 
 
 def events_for(bench: Bench, synapse: str, weight_a: float, jump_of_event: float) -> int:
@@ -189,8 +188,7 @@ def _corrected(
 
 def _model(bench: Bench, tau: Estimate, weight: Estimate, events: float) -> tuple[ModelNeurons, IntArray]:
     """Some neurons of all cores as they were estimated."""
-    cores, neurons = bench.rig.shape
-    which = np.arange(0, cores * neurons, max(1, cores * neurons // _TRIED))
+    which = bench.some_alive(_TRIED)
 
     def some(values: FloatArray) -> FloatArray:
         return np.broadcast_to(values, bench.rig.shape).ravel()[which]
