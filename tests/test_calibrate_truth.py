@@ -52,18 +52,6 @@ def test_adaptation_under_long_pulses() -> None:
     assert_true(calibrated(profile, neuron), profile)
 
 
-def test_a_constant_current_far_from_nominal_is_found_or_not_believed() -> None:
-    profile = hidden_board(CHIP, 43)
-    profile = profile.model_copy(update={"current_scale": profile.current_scale | {"dc": 2.5}})
-    outcome = calibrated(profile, SOMA.model_copy(update={"dc_a": 1e-10}))
-    for m in outcome.measured:
-        truth = np.nanmedian(true_values(profile, CHIP, CORE, m.quantity, m.codes))
-        if m.ok:
-            assert truth == pytest.approx(m.target, rel=0.03), m.quantity
-        elif m.quantity == "dc_a":
-            assert m.reason is FailureReason.DID_NOT_CONVERGE
-
-
 def test_second_leaks_bring_neurons_nearer_and_are_proven() -> None:
     profile = hidden_board(CHIP, 44, defects=False)
     record = calibrated(profile, SOMA).record
