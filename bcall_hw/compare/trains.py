@@ -39,8 +39,8 @@ class Trains:
             if np.any(np.diff(times, prepend=0.0)[within] < 0):
                 raise InvalidValue("spike times of a train are not ascending", where="Trains", fix="Sort them.")
             if not (times.min() >= 0 and times.max() <= self.duration_s):
-                used, limit = (float(times.min()), float(times.max())), f"0 to {self.duration_s}"
-                raise InvalidValue("spike times lie outside the interval (s)", where="Trains", used=used, limit=limit)
+                found, limit = (float(times.min()), float(times.max())), f"0 to {self.duration_s}"
+                raise InvalidValue("spike times lie outside the interval (s)", where="Trains", used=found, limit=limit)
         for array in (times, start):
             array.setflags(write=False)
 
