@@ -194,6 +194,10 @@ class PortInUse(BackendUnavailable):
     """The network ports that were asked for are taken."""
 
 
+class NotRecorded(BackendProblem):
+    """A replayed session was asked for something that was not recorded, or not at this point."""
+
+
 class BoardClosed(BackendProblem):
     """The board is not open any more; its registers may be unknown."""
 

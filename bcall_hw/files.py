@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from bcall_hw.errors import CorruptFile, FileProblem, ForeignFile
 if TYPE_CHECKING:
     import h5py
 
-_PART = ".bcall_hw-part"
+PART = ".bcall_hw-part"
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -35,7 +35,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         if target.exists() and not target.is_file():
             raise FileProblem("is there already and is no regular file", where=str(path), fix="Choose another name.")
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.", suffix=_PART)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.", suffix=PART)
     except (OSError, RuntimeError) as problem:
         raise _unwritable(path, problem) from None
     part = Path(name)
@@ -80,6 +80,17 @@ def check_writable(path: Path) -> None:
         raise FileProblem("cannot be written", where=str(path)[:200], fix="Choose another place.")
 
 
+def check_new(path: Path, overwrite: bool = False) -> None:
+    """Refuse a file that is there already, or that could not be written.
+
+    Raises:
+        FileProblem: with the reason.
+    """
+    check_writable(path)
+    if path.exists() and not overwrite:
+        raise FileProblem("is there already", where=str(path)[:200], fix="Choose another name, or give --overwrite.")
+
+
 def is_file(path: Path) -> bool:
     """Whether a readable place holds a regular file.
 
@@ -112,7 +123,7 @@ def folder_of_one_run(path: Path) -> Iterator[None]:
         except OSError:
             fix = "Wait for it, or choose another folder."
             raise FileProblem("another run is writing here", where=str(path), fix=fix) from None
-        for left in path.glob(f".*{_PART}"):
+        for left in path.glob(f".*{PART}"):
             if left.is_file() and not left.is_symlink():
                 left.unlink(missing_ok=True)
         yield
@@ -189,6 +200,9 @@ def read_document(path: Path, kind: str, version: int) -> dict[str, Any]:
 # the HDF5 library, which may crash on it, sees it.
 _BLOCK = 512
 _MAGIC = b"bcall_hw file\n"
+#: In the place of the hash while a file is still being written; metadata and spikes have checksums of their own then.
+_GROWING = b"-" * 64
+_AT_ONCE = 1 << 22
 
 
 @contextmanager
@@ -205,6 +219,44 @@ def h5_written_whole(path: Path, kind: str, version: int) -> Iterator[h5py.File]
         file.attrs["format_version"] = version
         yield file
     write_bytes(path, _sealed(buffer.getvalue()))
+
+
+def h5_growing(path: Path, kind: str, version: int) -> h5py.File:
+    """A new HDF5 file in its place that grows while others may read it; `seal_grown` ends it, a kill leaves it readable.
+
+    Raises:
+        FileProblem: something is there already, or it cannot be made.
+    """
+    import h5py
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = h5py.File(path, "x", libver="latest", userblock_size=_BLOCK)
+    except FileExistsError:
+        raise FileProblem("is there already", where=str(path)[:200], fix="Choose another name, or move it away.") from None
+    except (OSError, RuntimeError, ValueError) as problem:
+        raise _unwritable(path, problem) from None
+    file.attrs["format"] = f"bcall_hw/{kind}"
+    file.attrs["format_version"] = version
+    file.flush()
+    with path.open("r+b") as block:
+        block.write(_MAGIC + _GROWING)
+    return file
+
+
+def seal_grown(path: Path) -> None:
+    """Write the hash of a grown file, which is closed now, into its user block.
+
+    Raises:
+        FileProblem: it cannot be written.
+    """
+    try:
+        with path.open("r+b") as file:
+            digest = _digest_of(file)
+            file.seek(len(_MAGIC))
+            file.write(digest)
+    except OSError as problem:
+        raise _unwritable(path, problem) from None
 
 
 def array_of(file: h5py.File, name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -229,9 +281,21 @@ def seal(path: Path) -> None:
     write_bytes(path, _sealed(path.read_bytes()))
 
 
+def _digest_of(file: BinaryIO) -> bytes:
+    """Hash of everything after the user block."""
+    digest = hashlib.sha256()
+    file.seek(_BLOCK)
+    while part := file.read(_AT_ONCE):
+        digest.update(part)
+    return digest.hexdigest().encode()
+
+
 @contextmanager
-def h5_read(path: Path, kind: str, version: int) -> Iterator[h5py.File]:
+def h5_read(path: Path, kind: str, version: int, *, growing: bool = False) -> Iterator[h5py.File]:
     """An HDF5 file of the given kind.
+
+    Args:
+        growing: whether one that was never ended is taken too (`is_sealed` tells).
 
     Raises:
         FileProblem: it does not exist or cannot be read.
@@ -242,23 +306,42 @@ def h5_read(path: Path, kind: str, version: int) -> Iterator[h5py.File]:
 
     if not is_file(path):
         raise FileProblem("no such file", where=str(path)[:200])
+    sealed = is_sealed(path)
+    if not sealed and not growing:
+        raise CorruptFile("was never finished", where=str(path), fix="Make it again.")
     try:
-        content = path.read_bytes()
-    except OSError as problem:
-        raise FileProblem("cannot be read", where=str(path), used=problem.strerror) from None
-    if not content.startswith(_MAGIC):
-        raise ForeignFile("is not a file that bcall-hw wrote", where=str(path))
-    digest = content[len(_MAGIC) : len(_MAGIC) + 64]
-    if hashlib.sha256(content[_BLOCK:]).hexdigest().encode() != digest:
-        raise CorruptFile("is damaged or truncated: its hash differs", where=str(path), fix="Make it again.")
-    with h5py.File(io.BytesIO(content), "r") as file:
+        opened = h5py.File(path, "r") if sealed else h5py.File(path, "r", libver="latest", swmr=True)
+    except (OSError, RuntimeError, ValueError) as problem:
+        raise CorruptFile("is damaged or truncated", where=str(path), used=str(problem)[:200]) from None
+    with opened as file:
         try:
             found, found_version = str(file.attrs["format"]), int(file.attrs["format_version"])
             if found != f"bcall_hw/{kind}":
                 raise ForeignFile("is another kind of file", where=str(path), used=found, limit=f"bcall_hw/{kind}")
             if found_version != version:
-                fix = "Update bcall-hw."
+                fix = "Update bcall-hw." if found_version > version else "Make it again with this version."
                 raise ForeignFile("has another format version", where=str(path), used=found_version, limit=version, fix=fix)
             yield file
-        except (KeyError, OSError, ValueError, TypeError, ArithmeticError) as problem:
-            raise CorruptFile("is damaged or incomplete", where=str(path), used=str(problem)) from None
+        except (KeyError, OSError, ValueError, TypeError, ArithmeticError, RuntimeError) as problem:
+            raise CorruptFile("is damaged or incomplete", where=str(path), used=str(problem)[:200]) from None
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether a file of ours was ended; its hash is proved.
+
+    Raises:
+        FileProblem: it cannot be read.
+        ForeignFile: it is no file of ours.
+        CorruptFile: its hash differs.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_MAGIC) + 64)
+            if not head.startswith(_MAGIC):
+                raise ForeignFile("is not a file that bcall-hw wrote", where=str(path))
+            wanted = head[len(_MAGIC) :]
+            if wanted != _GROWING and _digest_of(file) != wanted:
+                raise CorruptFile("is damaged or truncated: its hash differs", where=str(path), fix="Make it again.")
+    except OSError as problem:
+        raise FileProblem("cannot be read", where=str(path)[:200], used=problem.strerror) from None
+    return wanted != _GROWING

@@ -64,9 +64,9 @@ class FaultyBoard(Emulator):
         """What was written."""
         return self._asked
 
-    def run(self, stimulus: Stimulus, duration_s: float, report: Any = None) -> SpikeRecording:
+    def run(self, stimulus: Stimulus, duration_s: float, report: Any = None, *, sink: Any = None) -> SpikeRecording:
         """Play."""
-        del report
+        del report, sink
         self.runs += 1
         if self.before_run:
             self.before_run(self.runs)

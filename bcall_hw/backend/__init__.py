@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from bcall_hw.chip_config import ChipConfig, Words
 from bcall_hw.errors import BackendUnavailable
 from bcall_hw.recording import SpikeRecording
+from bcall_hw.recording.spikes import Spikes
 from bcall_hw.stimulus import Stimulus
+
+#: Takes spikes of a run (`SPIKE_DTYPE`) and the time up to which they are all known (us).
+Sink = Callable[[Spikes, int], None]
 
 
 class Backend(Protocol):
@@ -41,8 +46,13 @@ class Backend(Protocol):
         """Bring the registers to `config`; returns how many words had to be written."""
         ...
 
-    def run(self, stimulus: Stimulus, duration_s: float) -> SpikeRecording:
-        """Play a stimulus and record the monitored spikes of the run."""
+    def run(self, stimulus: Stimulus, duration_s: float, *, sink: Sink | None = None) -> SpikeRecording:
+        """Play a stimulus and record the monitored spikes of the run.
+
+        Args:
+            sink: is given the spikes as they become known, all of them in order; at the end, where a backend knows them only
+                then.
+        """
         ...
 
     def read_back(self) -> ChipConfig:
@@ -67,7 +77,7 @@ def open_backend(address: str, **options: Any) -> Backend:
 
     Args:
         address: "emulator" (see `Emulator`); "samna:<serial>", "samna:auto" for the only board, or "samna:virtual" for the real
-            samna on a virtual board (see `samna_board.address`).
+            samna on a virtual board (see `samna_board.address`); "replay:<file>" for a recorded session (see `Replay`).
 
     Raises:
         BackendUnavailable: no such backend in this version, or it is not there.
@@ -81,5 +91,9 @@ def open_backend(address: str, **options: Any) -> Backend:
         from bcall_hw.backend.samna_board.address import open_samna
 
         return open_samna(board, **options)
-    fix = 'Use "emulator", "samna:auto", "samna:<serial>" or "samna:virtual".'
+    if kind == "replay" and colon:
+        from bcall_hw.backend.replay import Replay
+
+        return Replay(Path(board), **options)
+    fix = 'Use "emulator", "samna:auto", "samna:<serial>", "samna:virtual" or "replay:<file>".'
     raise BackendUnavailable("no such backend in this version", used=address, fix=fix)

@@ -15,9 +15,9 @@ from rich.markup import escape
 from bcall_hw import __version__
 from bcall_hw.backend.emulator.words import DEFAULT_STEP_US
 from bcall_hw.chip_model import DEFAULT_CHIP
-from bcall_hw.cli import boards, calibrate, deploy, emulate, figures, nir, read_back, show
+from bcall_hw.cli import boards, calibrate, deploy, emulate, figures, nir, read_back, record, show
 from bcall_hw.cli import map as map_module
-from bcall_hw.cli.inputs import board_profile, open_board, refuse_for_real
+from bcall_hw.cli.inputs import board_profile, open_board, refuse_for_real, refuse_overwriting
 from bcall_hw.cli.shared import (
     AsJson,
     Chip,
@@ -133,15 +133,21 @@ def learn(
     implementation: Implementation = "numba",
     dt_us: StepUs = DEFAULT_STEP_US,
     backend: Annotated[str, typer.Option(help="Address of the backend.")] = "emulator",
+    record_to: Annotated[
+        Path | None, typer.Option("--record", help="Write every word and spike into this session's file (.h5); a new one.")
+    ] = None,
     chip: Chip = DEFAULT_CHIP,
     resume: Resume = False,
     as_json: AsJson = False,
 ) -> None:
     """Learn a classifier in the loop and leave network, registers and result in a folder."""
     from bcall_hw import files
+    from bcall_hw.backend.recorder import Recorder
     from bcall_hw.chip_model import load_chip
     from bcall_hw.experiments.dataset import load_dataset
     from bcall_hw.experiments.training import learn_classifier, map_classifier
+    from bcall_hw.record import made_by
+    from bcall_hw.recording.writer import SessionWriter
 
     settings = _settings(variant, settings_file, neurons_per_class=neurons_per_class, epochs=epochs)
     dataset = load_dataset(data)
@@ -151,10 +157,23 @@ def learn(
     # With a board of its own the seed is that of network and trains alone.
     board = board_profile(profile, seed if profile is None and board_seed is None else None, mismatch_cv, board_seed, chip)
     mapped = map_classifier(settings, dataset, load_chip(chip), seed, board if board_seed is None else None)
+    if record_to is not None and resume:
+        fix = "Start anew, or leave --record out."
+        raise InvalidValue("a recording begins at the beginning", where="--record", used="--resume", fix=fix)
+    if record_to is not None:
+        refuse_overwriting(record_to)
+        files.check_new(record_to)
     opened = open_board(backend, mapped.config, board, implementation, dt_us)
+    writer = None
     try:
+        if record_to is not None:
+            made = made_by(opened, f"learn {variant}")
+            writer = SessionWriter(record_to, made, mapped.config.chip, mapped.addresses)
+            opened = Recorder(opened, writer)
         with folder_of_one_run(out), progress_bars(as_json) as report:
             run, _, result = learn_classifier(settings, dataset, seed, out, opened, mapped, resume, report)
+            if writer is not None:
+                writer.learned("learned", run.learned())
             mapped.network.save(out / "network.json")
             run.loop.config.save(out / "config.h5")
             result |= {"backend": opened.name, "seed": seed, "data": dataset.name, "settings": settings.model_dump(mode="json")}
@@ -187,6 +206,7 @@ app.command("deploy")(deploy.deploy)
 app.command("boards")(boards.boards)
 app.command("calibrate")(calibrate.calibrate)
 app.add_typer(boards.virtual_board, name="virtual-board")
+app.command("record")(record.record)
 app.command("emulate")(emulate.emulate)
 app.command("figures")(figures.figures)
 app.command("traces")(figures.traces)

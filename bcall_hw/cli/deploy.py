@@ -30,7 +30,9 @@ from bcall_hw.errors import InvalidValue
 
 def deploy(
     source: Annotated[Path, typer.Argument(help="Registers (.h5), or a network (.json, .toml) to map first.")],
-    backend: Annotated[str, typer.Option(help="emulator, samna:auto, samna:<serial> or samna:virtual.")] = "emulator",
+    backend: Annotated[
+        str, typer.Option(help="emulator, samna:auto, samna:<serial>, samna:virtual or replay:<file>.")
+    ] = "emulator",
     stimulus: Annotated[Path | None, typer.Option(help="Play this stimulus (.h5 or .csv) after it.")] = None,
     rate: Annotated[
         list[str] | None, typer.Option(help="Rate of the sources of a Poisson input after it: input=Hz; may be repeated.")
@@ -60,6 +62,7 @@ def deploy(
     from bcall_hw.calibration import check_board
     from bcall_hw.deploy import deploy as write
     from bcall_hw.experiments.emulation import figures_of, played_stimulus, stimulus_warnings
+    from bcall_hw.record import write_run
     from bcall_hw.word_lines import word_lines
 
     rates = poisson_rates(rate or [])
@@ -94,7 +97,7 @@ def deploy(
                 warnings = [*result["warnings"], *opened.warnings, *stimulus_warnings(config, played, board)]
                 result["warnings"] = list(dict.fromkeys(warnings))
                 if out is not None:
-                    recording.save(out)
+                    write_run(out, opened, config, played, recording, source.name, mapped)
             result["board"] = opened.describe()
         finally:
             opened.close()

@@ -80,13 +80,10 @@ def emulate(
     config, mapped = source_of(source, chip, chips, fan_in, calibration, first if board_seed is None else None)
     options = {"implementation": implementation, "dt_us": dt_us, "pulses": pulses}
     with progress_bars(as_json) as report:
-        recordings, result = emulate_boards(
+        _, result = emulate_boards(
             config, mapped, profiles, stimulus, rates, duration_s, isi_base, options, threads, report,
-            hidden=board_seed is not None,
+            hidden=board_seed is not None, files_out=[file for file in files if file is not None], source=source.name,
         )  # fmt: skip
-    for file, recording in zip(files, recordings, strict=False):
-        if file is not None:
-            recording.save(file)
     if as_json:
         print(json.dumps(result))
         return

@@ -160,10 +160,11 @@ def open_board(
     from bcall_hw.backend import open_backend
 
     emulated = {"profile": profile, "implementation": implementation, "dt_us": dt_us, "pulses": pulses}
-    if address == "emulator":
+    if not address.startswith("samna:"):
         for name, value in (of_samna or {}).items():
             where = f"--{name.replace('_', '-')}"
             raise InvalidValue("is for samna's boards", where=where, used=value, fix="Leave the option out.")
+    if address == "emulator":
         return open_backend(address, chip=config.chip, chips=config.chips, **emulated)
     if address == "samna:virtual":
         return open_backend(address, chip=config.chip, **emulated, **(of_samna or {}))

@@ -19,6 +19,7 @@ from bcall_hw.calibration import check_board
 from bcall_hw.chip_config import ChipConfig
 from bcall_hw.errors import CorruptFile, InvalidValue
 from bcall_hw.mapper import MappedNetwork
+from bcall_hw.record import write_run
 from bcall_hw.recording import SpikeRecording
 from bcall_hw.stimulus import Stimulus, load_stimulus
 
@@ -37,6 +38,8 @@ def emulate_boards(
     threads: int | None,
     report: Report,
     hidden: bool = False,
+    files_out: Sequence[Path] = (),
+    source: str = "",
 ) -> tuple[list[SpikeRecording], dict[str, Any]]:
     """Apply, play, record, on one virtual board or on several at once; a board is opened, run and let go in one thread.
 
@@ -48,6 +51,9 @@ def emulate_boards(
         options: implementation, dt_us and pulses of the emulators.
         hidden: whether the boards' truth is hidden: nobody chose where their defects lie, so that nothing is told of it.
 
+        files_out: for each board a file that takes its session, or none.
+        source: name of the network or registers.
+
     Returns:
         The recordings, and their figures as plain values: of one board beside the rest, of several under `boards`.
 
@@ -56,13 +62,15 @@ def emulate_boards(
     """
     played = played_stimulus(config, mapped, path, rates_hz, isi_base)
 
-    def job(profile: BoardProfile) -> Callable[[StepReport], tuple[SpikeRecording, dict[str, Any]]]:
+    def job(profile: BoardProfile, file: Path | None) -> Callable[[StepReport], tuple[SpikeRecording, dict[str, Any]]]:
         def run(alive: StepReport) -> tuple[SpikeRecording, dict[str, Any]]:
             board = Emulator(config.chip, config.chips, profile, **options)
             if mapped is not None:
                 check_board(mapped.calibration, board.board)
             board.apply(config)
             recording = board.run(played, duration_s, steps if len(profiles) == 1 else alive)
+            if file is not None:
+                write_run(file, board, config, played, recording, source, mapped)
             found = figures_of(recording, mapped) | {"state_sha256": board.state_sha256()}
             warnings = board.warnings + ([] if hidden else _defect_warnings(profile, config, mapped))
             warnings += stimulus_warnings(config, played, profile)
@@ -73,7 +81,8 @@ def emulate_boards(
     def steps(done: int, total: int) -> None:
         report("steps", done, total)
 
-    jobs = [job(profile) for profile in profiles]
+    taking: Sequence[Path | None] = files_out or [None] * len(profiles)
+    jobs = [job(profile, file) for profile, file in zip(profiles, taking, strict=True)]
     found = [jobs[0](steps)] if len(jobs) == 1 else in_threads(jobs, threads, report)
     first, *_ = [one.pop("board") for _, one in found]
     result: dict[str, Any] = {

@@ -24,6 +24,7 @@ from bcall_hw.experiments.dataset import Dataset
 from bcall_hw.learn import LearningLoop
 from bcall_hw.mapper import MappedNetwork, map_network
 from bcall_hw.mapping import load_mapping
+from bcall_hw.recording.session import Learned
 from bcall_hw.rule.engine import PlasticityEngine
 
 Progress = Callable[[int, int], None]
@@ -161,6 +162,10 @@ class ClassifierRun:
         confusion = np.zeros((self.data.classes, self.data.classes), dtype=np.int64)
         np.add.at(confusion, (labels, counts.argmax(axis=1)), 1)
         return Evaluation(confusion, counts)
+
+    def learned(self) -> Learned:
+        """The plastic connection as it is now."""
+        return Learned(self.engine.sources, self.engine.efficacy, self.engine.hidden_weights())
 
     # Checkpoints -----------------------------------------------------------------------------------------------------
 

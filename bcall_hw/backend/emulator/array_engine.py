@@ -7,7 +7,7 @@ import numpy as np
 from bcall_hw.arrays import Int32Array
 from bcall_hw.backend.emulator import routing, words
 from bcall_hw.backend.emulator.decode import check_sums, decode
-from bcall_hw.backend.emulator.engine import State, StepReport, warnings_of
+from bcall_hw.backend.emulator.engine import PartReport, State, StepReport, warnings_of
 from bcall_hw.backend.emulator.machine import Machine, Probe, StepFunction
 from bcall_hw.backend.emulator.noise import Noise
 from bcall_hw.backend.emulator.poisson import PoissonSources
@@ -19,6 +19,7 @@ from bcall_hw.stimulus import Stimulus
 
 _NOISE_WORDS = 1 << 20  # drawn at once: they stay in a processor's cache
 _STEPS_AT_ONCE = 10_000  # then Ctrl-C is heard
+_PART_US = 250_000  # of a run whose spikes are taken on the way
 
 
 class ArrayEngine:
@@ -87,13 +88,18 @@ class ArrayEngine:
         before = (self._machine.config, self._machine.listeners) if self._machine else None
         return routing.listeners(config, self._profile, self._entry_factors, before)
 
-    def run(self, stimulus: Stimulus, n_steps: int, probe: Probe | None = None, report: StepReport | None = None) -> Int32Array:
+    def run(
+        self, stimulus: Stimulus, n_steps: int, probe: Probe | None = None, report: StepReport | None = None,
+        part: PartReport | None = None,
+    ) -> Int32Array:  # fmt: skip
         """See `engine.Engine`; a run that is broken off leaves the board at the end of a part of it."""
         machine = self.machine
         listed = routing.input_events(stimulus, self._chips, self._dt_us, n_steps)
         cores = [(chip, core) for chip in self._chips for core in range(self._chip.geometry.cores)]
         neurons = self._chip.geometry.neurons
         at_once = _STEPS_AT_ONCE if self._noise.is_off else max(1, _NOISE_WORDS // (len(cores) * neurons))
+        if part:
+            at_once = max(1, min(at_once, _PART_US // self._dt_us))
         found = []
         for first in range(0, n_steps, at_once):
             last = min(n_steps, first + at_once)
@@ -103,6 +109,8 @@ class ArrayEngine:
                 events = events.merged(random_events.later(first))
             noise = self._noise.draw(cores, neurons, machine.clock, last - first)
             found.append(self._advance(machine, events, first, last, noise, probe))
+            if part:
+                part(found[-1], last)
             if report:
                 report(last, n_steps)
         return np.concatenate(found)

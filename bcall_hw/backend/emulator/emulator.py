@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bcall_hw.arrays import Int32Array
+from bcall_hw.backend import Sink
 from bcall_hw.backend.emulator import words
 from bcall_hw.backend.emulator.engine import Engine, StateLimits, StepReport, checked_state
 from bcall_hw.backend.emulator.machine import Probe
@@ -18,6 +19,7 @@ from bcall_hw.chip_config import ChipConfig, Words
 from bcall_hw.chip_model import DEFAULT_CHIP, ChipModel, load_chip
 from bcall_hw.errors import BackendProblem, InvalidValue
 from bcall_hw.recording import SPIKE_DTYPE, SpikeRecording
+from bcall_hw.recording.spikes import Spikes
 from bcall_hw.stimulus import Stimulus
 
 #: Ways to run the emulator, all with the same bits: compiled, vectorised, and scalar from the specification alone.
@@ -116,20 +118,23 @@ class Emulator:
         self._config, self._applied = config, True
         return len(written)
 
-    def run(self, stimulus: Stimulus, duration_s: float, report: StepReport | None = None) -> SpikeRecording:
+    def run(
+        self, stimulus: Stimulus, duration_s: float, report: StepReport | None = None, *, sink: Sink | None = None
+    ) -> SpikeRecording:
         """Run for `duration_s`; a spike of step k carries the time (k + 1) dt.
 
         Args:
             stimulus: list and Poisson sources, times from the start of this run.
             duration_s: a multiple of the time step.
             report: called with (steps done, steps) from time to time.
+            sink: see `Backend.run`.
 
         Raises:
             BackendProblem: nothing applied yet.
             StimulusProblem: events after the end of the run, for no core, or for a chip that is not emulated.
             InvalidValue: the duration is not a positive multiple of the time step.
         """
-        return self._play(stimulus, self._steps(duration_s), None, report)
+        return self._play(stimulus, self._steps(duration_s), None, report, sink)
 
     def run_probed(
         self, stimulus: Stimulus, duration_s: float, synapse: str, every_steps: int = 1
@@ -152,7 +157,9 @@ class Emulator:
         probe = Probe(words.I_SYN + words.EFFECTS.index(effect), every_steps, found)
         return self._play(stimulus, n_steps, probe), found
 
-    def _play(self, stimulus: Stimulus, n_steps: int, probe: Probe | None, report: StepReport | None = None) -> SpikeRecording:
+    def _play(
+        self, stimulus: Stimulus, n_steps: int, probe: Probe | None, report: StepReport | None = None, sink: Sink | None = None
+    ) -> SpikeRecording:
         engine = self._running()
         if not isinstance(stimulus, Stimulus):
             raise InvalidValue("run takes a Stimulus", where="emulator", used=type(stimulus).__name__)
@@ -161,17 +168,22 @@ class Emulator:
             raise InvalidValue("stimulus is for another chip", where="emulator", used=used, limit=limit)
         if not self._busy.acquire(blocking=False):
             raise BackendProblem("is running already", where="emulator", fix="Open one emulator for each thread.")
+        part = None if sink is None else lambda rows, last: sink(self._spikes(rows), last * self.dt_us)
         try:
-            found = engine.run(stimulus, n_steps, probe, report)
+            found = engine.run(stimulus, n_steps, probe, report, part)
         finally:
             self._busy.release()
+        return SpikeRecording(self._spikes(found), n_steps * self.dt_us, self.name, self._profile.seed, board=self.board)
+
+    def _spikes(self, found: Int32Array) -> Spikes:
+        """Spikes of rows (step, core index, neuron)."""
         cores = self._chip.geometry.cores
         spikes = np.zeros(len(found), dtype=SPIKE_DTYPE)
         spikes["time_us"] = (found[:, 0].astype(np.int64) + 1) * self.dt_us
         spikes["chip"] = np.asarray(self._config.chips)[found[:, 1] // cores]
         spikes["core"] = found[:, 1] % cores
         spikes["neuron"] = found[:, 2]
-        return SpikeRecording(spikes, n_steps * self.dt_us, self.name, self._profile.seed)
+        return spikes
 
     def _steps(self, duration_s: float) -> int:
         if isinstance(duration_s, bool) or not isinstance(duration_s, Real) or not abs(duration_s) < 1e9:

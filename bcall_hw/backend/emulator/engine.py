@@ -19,6 +19,8 @@ from bcall_hw.stimulus import Stimulus
 
 #: Called with (steps done, steps of the run) from time to time.
 StepReport = Callable[[int, int], None]
+#: Called with spikes as rows (step, core index, neuron) and the steps after which they are all known.
+PartReport = Callable[[Int32Array, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +66,14 @@ class Engine(Protocol):
         """
         ...
 
-    def run(self, stimulus: Stimulus, n_steps: int, probe: Probe | None = None, report: StepReport | None = None) -> Int32Array:
+    def run(
+        self, stimulus: Stimulus, n_steps: int, probe: Probe | None = None, report: StepReport | None = None,
+        part: PartReport | None = None,
+    ) -> Int32Array:  # fmt: skip
         """Run, and fill the probe; returns spikes as rows (step, core index, neuron), ascending.
+
+        Args:
+            part: is given the same spikes on the way.
 
         Raises:
             StimulusProblem, BackendProblem: a stimulus that cannot be played here.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bcall_hw.arrays import Int32Array
-from bcall_hw.backend.emulator.engine import State, StepReport, warnings_of
+from bcall_hw.backend.emulator.engine import PartReport, State, StepReport, warnings_of
 from bcall_hw.backend.emulator.machine import Probe
 from bcall_hw.backend.emulator.profile import BoardProfile
 from bcall_hw.backend.emulator.reference import ReferenceBoard
@@ -29,13 +29,19 @@ class ReferenceEngine:
         """See `engine.Engine`."""
         self.board.apply(config)
 
-    def run(self, stimulus: Stimulus, n_steps: int, probe: Probe | None = None, report: StepReport | None = None) -> Int32Array:
-        """See `engine.Engine`."""
+    def run(
+        self, stimulus: Stimulus, n_steps: int, probe: Probe | None = None, report: StepReport | None = None,
+        part: PartReport | None = None,
+    ) -> Int32Array:  # fmt: skip
+        """See `engine.Engine`; the spikes are known at the end."""
         row, every = (probe.row, probe.every) if probe else (-1, 0)
         spikes, looks = self.board.run(stimulus, n_steps, row, every, report)
         if probe:
             probe.found[...] = looks
-        return np.array(spikes, dtype=np.int32).reshape(-1, 3)
+        found = np.array(spikes, dtype=np.int32).reshape(-1, 3)
+        if part:
+            part(found, n_steps)
+        return found
 
     def state(self) -> State:
         """See `engine.Engine`."""

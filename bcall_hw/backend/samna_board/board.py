@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from bcall_hw.backend import Sink
 from bcall_hw.backend.samna_board import registers
 from bcall_hw.backend.samna_board.client import Client
 from bcall_hw.backend.samna_board.hold import BoardLock
@@ -238,7 +239,7 @@ class SamnaBoard:
 
     # Runs ------------------------------------------------------------------------------------------------------------
 
-    def run(self, stimulus: Stimulus, duration_s: float) -> SpikeRecording:
+    def run(self, stimulus: Stimulus, duration_s: float, *, sink: Sink | None = None) -> SpikeRecording:
         """Play a stimulus and record spikes.
 
         Times count from the reset of the board's time stamps, just before the stimulus starts.
@@ -246,6 +247,7 @@ class SamnaBoard:
         Args:
             stimulus: list and Poisson sources.
             duration_s: a multiple of 1 us; of its time step on a virtual board of its own, as on the emulator.
+            sink: is given all spikes at the end of the run.
 
         Raises:
             StimulusProblem: what the board cannot play, or would play elsewhere.
@@ -289,7 +291,11 @@ class SamnaBoard:
             raise BackendProblem("the emulator cannot follow these registers", where=f"chip {chip} core {core}", used=why)
         missing = self._virtual.spikes_sent - sent - len(read.stamps) if self._virtual else 0
         self._tell_loss(self._client.dropped - dropped, missing)
-        return SpikeRecording(found.spikes, duration_us, self.name, self._virtual.board.profile.seed if self._virtual else None)
+        noted = {"dropped": self._client.dropped - dropped, "wraps": found.wraps, **self.left_out}
+        seed = self._virtual.board.profile.seed if self._virtual else None
+        if sink is not None:
+            sink(found.spikes, duration_us)
+        return SpikeRecording(found.spikes, duration_us, self.name, seed, board=self.board, noted=noted)
 
     def _all_of(self, read: Read, sent: int, at_us: int) -> Read:
         """What was read, and what is still on its way through samna's own threads: a virtual board knows how much that is."""

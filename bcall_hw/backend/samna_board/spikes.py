@@ -66,12 +66,14 @@ class Sorted:
         late: spikes after the end of the run.
         stale: spikes from before the reset.
         bounced: spikes that followed one of the same neuron too soon.
+        wraps: how often the time stamps began anew.
     """
 
     spikes: npt.NDArray[np.void]
     late: int
     stale: int
     bounced: int
+    wraps: int
 
 
 def unwrapped_us(read: Read, chip: ChipModel) -> IntArray:
@@ -108,7 +110,9 @@ def spikes_of_run(read: Read, chip: ChipModel, duration_us: int, debounce_us: in
         spikes[name] = getattr(read, name)[kept]
     spikes = spikes[np.lexsort((spikes["neuron"], spikes["core"], spikes["chip"], spikes["time_us"]))]
     debounced = without_bounces(spikes, debounce_us)
-    return Sorted(debounced, int(late.sum()), int(stale.sum()), len(spikes) - len(debounced))
+    last_us = int(debounced["time_us"].max(initial=0))
+    wraps = last_us // ((chip.timestamps.max_us + 1) * chip.timestamps.unit_us)
+    return Sorted(debounced, int(late.sum()), int(stale.sum()), len(spikes) - len(debounced), wraps)
 
 
 def _after_reset(times: IntArray) -> int:

@@ -1,0 +1,137 @@
+"""Playing repeats of one protocol on a backend, with everything written into a session's file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bcall_hw.arrays import IntArray
+from bcall_hw.backend import Backend
+from bcall_hw.backend.recorder import Recorder
+from bcall_hw.calibration import Calibration
+from bcall_hw.chip_config import ChipConfig
+from bcall_hw.errors import InvalidValue
+from bcall_hw.mapper import MappedNetwork
+from bcall_hw.recording import SpikeRecording
+from bcall_hw.recording.made import Made
+from bcall_hw.recording.session import Session
+from bcall_hw.recording.writer import SessionWriter
+from bcall_hw.stimulus import Stimulus
+
+#: Called with (what is being done, done, total).
+Report = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """Registers to apply, or a stimulus to play.
+
+    Attributes:
+        kind: "apply", "run", or "rest": a run that only lets the board come to rest.
+        config: for "apply"; `stimulus` and `duration_us`: for the others.
+    """
+
+    kind: str
+    config: ChipConfig | None = None
+    stimulus: Stimulus | None = None
+    duration_us: int = 0
+
+
+def repeats(
+    config: ChipConfig, stimulus: Stimulus, duration_us: int, count: int, rest_us: int, warm_up_us: int = 0
+) -> list[Step]:
+    """The same run several times, each after a rest without input; before the first one a longer rest.
+
+    Raises:
+        InvalidValue: no repeat, or an impossible time.
+    """
+    for name, used, least in (
+        ("repeats", count, 1),
+        ("duration (us)", duration_us, 1),
+        ("rest (us)", min(rest_us, warm_up_us), 0),
+    ):
+        if used < least:
+            raise InvalidValue(f"impossible {name}", where="record", used=used, limit=f"at least {least}")
+    silence = Stimulus(config.chip)
+    steps = [Step("apply", config)]
+    for repeat in range(count):
+        pause_us = rest_us + (0 if repeat else warm_up_us)
+        steps += [Step("rest", None, silence, pause_us)] if pause_us else []
+        steps.append(Step("run", None, stimulus, duration_us))
+    return steps
+
+
+def steps_of(session: Session) -> list[Step]:
+    """What was done in a session, to be done again on another backend; runs that were cut are left out.
+
+    Raises:
+        InvalidValue: it holds no registers.
+    """
+    found = []
+    for what, index in session.steps:
+        if what == "apply":
+            found.append(Step("apply", session.config(index)))
+            continue
+        run = session.runs[index]
+        if run.complete and run.stimulus >= 0:
+            found.append(Step(run.kind, None, session.stimuli[run.stimulus], run.recording.duration_us))
+    if not found or found[0].kind != "apply":
+        raise InvalidValue(
+            "holds spikes and no registers: it cannot be played again", where="session", used=session.made.source
+        )
+    return found
+
+
+def made_by(backend: Backend, source: str = "", calibration: Calibration | None = None) -> Made:
+    """Where a session comes from that this backend makes."""
+    described = backend.describe()
+    profile = Made(backend="", describe=described).profile
+    return Made.now(
+        backend.name, board=backend.board, seed=None if profile is None else profile["seed"], source=source, describe=described,
+        calibration_sha256=calibration.sha256 if calibration is not None and calibration.kind == "measured" else "",
+    )  # fmt: skip
+
+
+def record(
+    path: Path,
+    backend: Backend,
+    steps: Sequence[Step],
+    made: Made,
+    populations: Mapping[str, IntArray],
+    report: Report | None = None,
+) -> None:
+    """Do the steps, and write each into a new session's file as it is done.
+
+    Raises:
+        FileProblem: something is there already, or it cannot be written.
+        As the backend; the file holds what was done before.
+    """
+    chip = next(step.config.chip for step in steps if step.config is not None)
+    with SessionWriter(path, made, chip, populations) as writer:
+        recorder = Recorder(backend, writer)
+        for number, step in enumerate(steps):
+            if report:
+                report("recording", number, len(steps))
+            if step.config is not None:
+                recorder.apply(step.config)
+            elif step.stimulus is not None:
+                recorder.kind = step.kind
+                recorder.run(step.stimulus, step.duration_us * 1e-6)
+        if report:
+            report("recording", len(steps), len(steps))
+
+
+def write_run(
+    path: Path, backend: Backend, config: ChipConfig, stimulus: Stimulus, recording: SpikeRecording, source: str,
+    mapped: MappedNetwork | None,
+) -> None:  # fmt: skip
+    """One run that was played already, as a session in the place of `path`.
+
+    Raises:
+        FileProblem: it cannot be written.
+    """
+    made = made_by(backend, source, mapped.calibration if mapped else None)
+    with SessionWriter.replacing(path, made, config.chip, mapped.addresses if mapped else {}) as writer:
+        writer.applied(config, len(ChipConfig.after_opening(config.chip, config.chips).diff(config)))
+        writer.add(recording, stimulus)
