@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,13 @@ class Stimulus:
             last_us, where = float(self.times_us[-1]), f"stimulus event {len(self.events) - 1}"
             what, fix = "stimulus goes on after the run (us)", "Run longer."
             raise StimulusProblem(what, where=where, used=last_us, limit=duration_us, fix=fix)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of everything that is played: events, unit, Poisson rates and where they go."""
+        head = (self.chip.name, self.isi_base, self.poisson_chip, self.poisson_core_mask, len(self.events))
+        content = repr(head).encode() + self.events.tobytes() + self.poisson_rates_hz.tobytes()
+        return hashlib.sha256(content).hexdigest()
 
     def words(self) -> IntArray:
         """The 16-bit event words; the interval follows each as a second word."""

@@ -52,6 +52,18 @@ class Trains:
         """Spikes of each train."""
         return np.diff(self.start)
 
+    def followed_by(self, other: Trains) -> Trains:
+        """These trains, then those of another.
+
+        Raises:
+            InvalidValue: over another length of time.
+        """
+        if other.duration_s != self.duration_s:
+            used, limit = other.duration_s, self.duration_s
+            raise InvalidValue("trains over another length of time (s)", where="Trains", used=used, limit=limit)
+        start = np.concatenate([self.start, self.start[-1] + other.start[1:]])
+        return Trains(np.concatenate([self.times_s, other.times_s]), start, self.duration_s)
+
     @classmethod
     def of(cls, trains: list[FloatArray], duration_s: float) -> Trains:
         """From one array of times (s) for each train."""

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from bcall_hw.arrays import BoolArray, FloatArray, IntArray
 from bcall_hw.chip_config import ChipConfig, Words
 from bcall_hw.chip_model import ChipModel
@@ -163,6 +161,4 @@ def save_recording(recording: SpikeRecording, path: Path) -> None:
 
 def same_stimulus(one: Stimulus, other: Stimulus) -> bool:
     """Whether two stimuli play the same."""
-    head, others = ((s.chip, s.isi_base, s.poisson_chip, s.poisson_core_mask) for s in (one, other))
-    same_rates = np.array_equal(one.poisson_rates_hz, other.poisson_rates_hz)
-    return head == others and np.array_equal(one.events, other.events) and same_rates
+    return one is other or (one.chip == other.chip and one.sha256 == other.sha256)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,7 +47,7 @@ class SessionWriter:
     ) -> None:
         self.path, self._chip, self._final = path, chip, path
         self._config: ChipConfig | None = None
-        self._stimuli: dict[bytes, int] = {}
+        self._stimuli: dict[str, int] = {}
         self._running: npt.NDArray[np.void] | None = None
         self._learned: dict[str, Learned] = {}
         self._closed = False
@@ -226,13 +225,12 @@ class SessionWriter:
         """Index of a stimulus; each is written once."""
         if stimulus.chip != self._chip:
             raise InvalidValue("stimulus for another chip model", where=str(self.path), used=stimulus.chip.name)
-        head = (stimulus.isi_base, stimulus.poisson_chip, stimulus.poisson_core_mask)
-        content = stimulus.events.tobytes() + b"|" + stimulus.poisson_rates_hz.tobytes()
-        key = hashlib.sha256(repr(head).encode() + content).digest()
+        key = stimulus.sha256
         if key not in self._stimuli:
             row = np.zeros(1, dtype=layout.STIMULUS_DTYPE)
             events, rates = self._rows["events"], self._rows["poisson_rates_hz"]
-            row[0] = (events, len(stimulus.events), rates, len(stimulus.poisson_rates_hz), *head)
+            row[0] = (events, len(stimulus.events), rates, len(stimulus.poisson_rates_hz), stimulus.isi_base,
+                      stimulus.poisson_chip, stimulus.poisson_core_mask)  # fmt: skip
             self._append("events", stimulus.events)
             self._append("poisson_rates_hz", stimulus.poisson_rates_hz)
             self._stimuli[key] = self._append("stimuli", row)

@@ -1,0 +1,42 @@
+"""What can be chosen about a comparison."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from bcall_hw.random_bits import MAX_SEED
+from bcall_hw.records import Record
+
+_Positive = Annotated[float, Field(gt=0, le=1e6)]
+
+
+class Settings(Record):
+    """Every choice of a comparison.
+
+    Attributes:
+        margin: distance across / distance within that still counts as equivalent.
+        alpha: level of the tests, over all quantities and populations together (Holm).
+        min_repeats: repeats that each side needs.
+        permutations: of repeats, for the test of no difference; more are drawn where many tests share the level.
+        sample: neurons of each population whose trains are compared pair by pair; rates and intervals take all.
+        seed: of samples and permutations.
+        split: parts that each run is cut into, which then count as repeats; for long stationary runs.
+        bin_s: of spike counts (Fano factor, count correlation), at most a tenth of a repeat.
+        sttc_window_s: of the spike time tiling coefficient.
+        victor_purpura_cost_hz: of moving a spike, per second; adding and removing one cost 1 each.
+        van_rossum_tau_s: time constant of the filter.
+    """
+
+    margin: Annotated[float, Field(gt=1, le=100)] = 1.2
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    min_repeats: Annotated[int, Field(ge=3, le=1000)] = 10
+    permutations: Annotated[int, Field(ge=99, le=1_000_000)] = 9999
+    sample: Annotated[int, Field(ge=1, le=65536)] = 64
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
+    split: Annotated[int, Field(ge=1, le=10_000)] = 1
+    bin_s: _Positive = 0.05
+    sttc_window_s: _Positive = 0.005
+    victor_purpura_cost_hz: _Positive = 100.0
+    van_rossum_tau_s: _Positive = 0.01

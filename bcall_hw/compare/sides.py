@@ -1,0 +1,182 @@
+"""The two sides of a comparison: which runs are repeats of what, and of which neurons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bcall_hw.arrays import IntArray
+from bcall_hw.compare.result import Side
+from bcall_hw.compare.trains import Trains
+from bcall_hw.errors import InvalidValue
+from bcall_hw.recording import SpikeRecording
+from bcall_hw.recording.session import Session, same_stimulus
+from bcall_hw.recording.spikes import indices_in
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """What is compared of one session.
+
+    Attributes:
+        label: "A" or "B"; `source`: where the session came from.
+        conditions: repeats of each stimulus, in the order in which the stimuli were first played; all of one length.
+        populations: for each, int (size, 3): chip, core, neuron.
+    """
+
+    label: str
+    source: str
+    session: Session
+    conditions: tuple[tuple[SpikeRecording, ...], ...]
+    stimuli: tuple[int, ...]
+    populations: Mapping[str, IntArray]
+
+    @property
+    def repeats(self) -> int:
+        """Repeats of each condition."""
+        return len(self.conditions[0])
+
+    @property
+    def runs(self) -> list[SpikeRecording]:
+        """All repeats of all conditions."""
+        return [run for repeats in self.conditions for run in repeats]
+
+    def side(self) -> Side:
+        """The row of the report."""
+        made, runs = self.session.made, self.runs
+        first = self.session.runs[0] if self.session.runs else None
+        config = self.session.config(first.config).sha256 if first is not None and first.config >= 0 else ""
+        lost = {
+            name: sum(run.noted.get(name, 0) for run in runs) for name in ("dropped", "wraps", "before", "after", "bounced")
+        }
+        notes = [*self.session.notes, *(f"{count} spikes noted as {name}" for name, count in lost.items() if count)]
+        return Side(
+            label=self.label, source=self.source, backend=made.backend, board=made.board, seed=made.seed, version=made.version,
+            repeats=self.repeats, duration_s=sum(repeats[0].duration_us for repeats in self.conditions) * 1e-6,
+            spikes=sum(len(run) for run in runs), config_sha256=config, stimulus_sha256=_stimulus_sha256(self),
+            calibration_sha256=made.calibration_sha256, notes=tuple(notes),
+        )  # fmt: skip
+
+
+def _stimulus_sha256(observed: Observed) -> str:
+    known = [index for index in observed.stimuli if index >= 0]
+    return observed.session.stimuli[known[0]].sha256 if len(known) == 1 else ""
+
+
+def observe(session: Session, label: str, source: str, split: int = 1) -> Observed:
+    """The repeats of a session: its complete runs, by stimulus and length.
+
+    Args:
+        split: parts that each run is cut into.
+
+    Raises:
+        InvalidValue: no complete run, or one that cannot be cut so.
+    """
+    found: dict[tuple[int, int], list[SpikeRecording]] = {}
+    for run in session.runs:
+        if run.kind == "run" and run.complete:
+            found.setdefault((run.stimulus, run.recording.duration_us), []).extend(_parts(run.recording, split))
+    if not found:
+        raise InvalidValue("holds no complete run", where=source, used=f"{len(session.runs)} runs", fix="Record it again.")
+    most = max(len(repeats) for repeats in found.values())
+    chosen = {key: repeats for key, repeats in found.items() if len(repeats) == most}
+    conditions = tuple(tuple(repeats) for repeats in chosen.values())
+    return Observed(label, source, session, conditions, tuple(key[0] for key in chosen), session.populations)
+
+
+def _parts(recording: SpikeRecording, split: int) -> list[SpikeRecording]:
+    if split == 1:
+        return [recording]
+    part_us = recording.duration_us // split
+    if part_us < 1:
+        raise InvalidValue(
+            "too short to be cut into so many parts (us)", where="--split", used=split, limit=recording.duration_us
+        )
+    return [recording.between(k * part_us, (k + 1) * part_us) for k in range(split)]
+
+
+def matched(a: Observed, b: Observed) -> tuple[Observed, Observed]:
+    """Both sides with the same conditions in the same order, and populations that can be compared.
+
+    Raises:
+        InvalidValue: they played other stimuli, for other times, or their populations differ.
+    """
+    pairs = list[tuple[int, int]]()
+    taken = set[int]()
+    for row in range(len(a.stimuli)):
+        found = [k for k in range(len(b.stimuli)) if k not in taken and _same_condition(a, row, b, k)]
+        if found:
+            pairs.append((row, found[0]))
+            taken.add(found[0])
+    if not pairs:
+        used, limit = _told(b), _told(a)
+        fix = "Record both sides with the same stimulus and length."
+        raise InvalidValue(
+            "the two sides did not play the same", where=f"{a.source} and {b.source}", used=used, limit=limit, fix=fix
+        )
+    sides = []
+    for side, column in ((a, 0), (b, 1)):
+        rows = [pair[column] for pair in pairs]
+        conditions = tuple(side.conditions[row] for row in rows)
+        sides.append(Observed(side.label, side.source, side.session, conditions, tuple(side.stimuli[r] for r in rows), {}))
+    populations = _populations(a, b)
+    first, second = (
+        Observed(side.label, side.source, side.session, side.conditions, side.stimuli, own)
+        for side, own in zip(sides, populations, strict=True)
+    )
+    return first, second
+
+
+def _same_condition(a: Observed, row: int, b: Observed, other: int) -> bool:
+    if a.conditions[row][0].duration_us != b.conditions[other][0].duration_us:
+        return False
+    one, two = a.stimuli[row], b.stimuli[other]
+    return one < 0 or two < 0 or same_stimulus(a.session.stimuli[one], b.session.stimuli[two])
+
+
+def _told(side: Observed) -> str:
+    lengths = sorted({repeats[0].duration_us * 1e-6 for repeats in side.conditions})
+    shown = ", ".join(f"{length:g}" for length in lengths[:3])
+    return f"{len(side.conditions)} stimuli of {shown} s"
+
+
+def _populations(a: Observed, b: Observed) -> tuple[Mapping[str, IntArray], Mapping[str, IntArray]]:
+    """Populations of both sides, by the same names; cores stand for them where a side does not know any."""
+    if a.populations and b.populations:
+        sizes = [{name: len(places) for name, places in side.populations.items()} for side in (a, b)]
+        if sizes[0] != sizes[1]:
+            fix = "Compare recordings of one network."
+            where = f"{a.source} and {b.source}"
+            raise InvalidValue("populations differ", where=where, used=sizes[1], limit=sizes[0], fix=fix)
+        return a.populations, {name: b.populations[name] for name in a.populations}
+    known = a.populations or b.populations or _cores(a, b)
+    return known, known
+
+
+def _cores(a: Observed, b: Observed) -> dict[str, IntArray]:
+    """Every core with a spike, with all neurons up to the last that fired."""
+    spikes = np.concatenate([run.spikes[["chip", "core", "neuron"]] for side in (a, b) for run in side.runs])
+    found, size = {}, 1 << max(0, int(spikes["neuron"].max(initial=0))).bit_length()
+    for chip, core in np.unique(spikes[["chip", "core"]]).tolist():
+        places = np.zeros((size, 3), dtype=np.int64)
+        places[:] = (chip, core, 0)
+        places[:, 2] = np.arange(size)
+        found[f"chip {chip} core {core}"] = places
+    return found
+
+
+def trains_of(runs: Sequence[SpikeRecording], addresses: IntArray) -> Trains:
+    """The trains of some neurons in several runs of one length: train `run * neurons + neuron`."""
+    times, counts, neurons = [], [], len(addresses)
+    for run in runs:
+        index = indices_in(run.spikes, addresses)
+        mine = np.flatnonzero(index >= 0)
+        of_neuron = index[mine].astype(np.uint16 if neurons <= 65536 else np.int64)
+        order = mine[np.argsort(of_neuron, kind="stable")]
+        times.append(run.spikes["time_us"][order] * 1e-6)
+        counts.append(np.bincount(of_neuron, minlength=neurons))
+    start = np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64)
+    duration_s = runs[0].duration_us * 1e-6
+    return Trains(np.minimum(np.concatenate(times), duration_s), start, duration_s)
