@@ -73,7 +73,7 @@ def victor_purpura_pairs(times, start, left, right, cost, out):  # type: ignore[
 
 @numba.njit(cache=True, nogil=True)
 def van_rossum_pairs(times, start, left, right, tau, out):  # type: ignore[no-untyped-def]
-    """Squares of the difference of the two filtered trains, from one spike to the next; `gap` is the difference just after one."""
+    """Squares of the difference of the filtered trains, from one spike to the next; `gap` is that difference just after one."""
     for pair in range(len(left)):
         a = times[start[left[pair]] : start[left[pair] + 1]]
         b = times[start[right[pair]] : start[right[pair] + 1]]

@@ -1,8 +1,8 @@
 """Metrics between two spike trains, for many pairs of trains at once.
 
-All functions take `left` and `right`, int64 arrays of shape (pairs,) with indices into one `Trains`, and return float64 of shape
-(pairs,). All are exact: nothing is sampled, all six are symmetric, and no pair depends on another one, so that the pairs may be
-cut into pieces and given to threads (the kernels release the interpreter's lock) with the same bits.
+All functions take `left` and `right`, int64 arrays of shape (pairs,) with indices into one `Trains`, and return float64 of
+shape (pairs,). All are exact: nothing is sampled, all six are symmetric, and no pair depends on another one, so that the pairs
+may be cut into pieces and given to threads (the kernels release the interpreter's lock) with the same bits.
 
 The conventions are those of elephant 1.2 (`sttc`, `victor_purpura`, `van_rossum`) and of pyspike 0.9 with its default settings
 (the other three: auxiliary spikes at the edges, no minimum time scale); `make oracles` compares.
@@ -63,9 +63,9 @@ def sttc(trains: Trains, left: IntArray, right: IntArray, window_s: float) -> Fl
 def victor_purpura(trains: Trains, left: IntArray, right: IntArray, cost_hz: float) -> FloatArray:
     """Victor and Purpura's distance: the least cost of making one train out of the other.
 
-    Adding or deleting a spike costs 1, moving it by t costs `cost_hz` * t. Worked out as n_A + n_B less the most that moves save,
-    2 - cost_hz |t_A - t_B| for each, over all matchings that do not cross: only pairs of spikes nearer than 2 / cost_hz are looked
-    at, which loses nothing. A metric. Source: Victor and Purpura, Journal of Neurophysiology 76, 1996 (D^spike).
+    Adding or deleting a spike costs 1, moving it by t costs `cost_hz` * t. Worked out as n_A + n_B less the most that moves
+    save, 2 - cost_hz |t_A - t_B| for each, over all matchings that do not cross: only pairs of spikes nearer than 2 / cost_hz
+    are looked at, which loses nothing. A metric. Source: Victor and Purpura, Journal of Neurophysiology 76, 1996 (D^spike).
 
     Args:
         trains: the trains.
@@ -93,9 +93,9 @@ def van_rossum(trains: Trains, left: IntArray, right: IntArray, tau_s: float) ->
     different trains: sqrt(2). The same as elephant's (factor 1); sqrt(2) times the value of the paper, whose D^2 has 1 / tau
     instead of 2 / tau. The filtered trains go on after the end of the interval. A metric.
 
-    Worked out in O(n_A + n_B) as a sum of squares, between one spike and the next: sum of g_k^2 (1 - exp(-2 (t_(k+1) - t_k) / tau)),
-    g_k = f_A - f_B just after spike k. No terms cancel, so that equal trains are at 0 and near ones at their true distance.
-    Source: van Rossum, Neural Computation 13, 2001; running sums as in Houghton and Kreuz, Network 23, 2012.
+    Worked out in O(n_A + n_B) as a sum of squares, between one spike and the next: sum of g_k^2 (1 - exp(-2 (t_(k+1) - t_k) /
+    tau)), g_k = f_A - f_B just after spike k. No terms cancel, so that equal trains are at 0 and near ones at their true
+    distance. Source: van Rossum, Neural Computation 13, 2001; running sums as in Houghton and Kreuz, Network 23, 2012.
 
     Args:
         trains: the trains.
@@ -116,12 +116,12 @@ def van_rossum(trains: Trains, left: IntArray, right: IntArray, tau_s: float) ->
 
 
 def isi_distance(trains: Trains, left: IntArray, right: IntArray) -> FloatArray:
-    """ISI-distance: mean over time of |nu_A - nu_B| / max(nu_A, nu_B), nu the length of the interval between spikes at that time.
+    """ISI-distance: mean over time of |nu_A - nu_B| / max(nu_A, nu_B), nu the interval between spikes that the time lies in.
 
     The interval before the first spike of a train is the larger one of its time from 0 and the first interval between spikes;
     after the last one likewise. A train of one spike has the two intervals to the edges. In an empty train the whole duration
-    is one interval. Source: Kreuz, Haas, Morelli, Abarbanel and Politi, Journal of Neuroscience Methods 165, 2007, without sign;
-    edges as in Kreuz, Mulansky and Bozanic, Journal of Neurophysiology 113, 2015.
+    is one interval. Source: Kreuz, Haas, Morelli, Abarbanel and Politi, Journal of Neuroscience Methods 165, 2007, without
+    sign; edges as in Kreuz, Mulansky and Bozanic, Journal of Neurophysiology 113, 2015.
 
     Args:
         trains: the trains.
@@ -143,12 +143,12 @@ def isi_distance(trains: Trains, left: IntArray, right: IntArray) -> FloatArray:
 def spike_distance(trains: Trains, left: IntArray, right: IntArray) -> FloatArray:
     """SPIKE-distance: mean over time of S(t) = (S_A nu_B + S_B nu_A) / (2 <nu>^2), <nu> = (nu_A + nu_B) / 2.
 
-    S_A(t) goes, between two spikes of A, on a line from the distance of the one to B's nearest spike to that of the other; nu is
-    the interval as in `isi_distance`. At the edges auxiliary spikes count as neighbours: as far outside the interval as the first
-    (last) interval between spikes reaches beyond it, or on its edge; S_A is constant before the first and after the last spike.
-    An empty train has spikes at 0 and at the end. A train of one spike at exactly 0 counts the end as its second spike (so does
-    pyspike). Source: Kreuz, Chicharro, Houghton, Andrzejak and Mormann, Journal of Neurophysiology 109, 2013; edges as in Kreuz,
-    Mulansky and Bozanic, Journal of Neurophysiology 113, 2015.
+    S_A(t) goes, between two spikes of A, on a line from the distance of the one to B's nearest spike to that of the other; nu
+    is the interval as in `isi_distance`. At the edges auxiliary spikes count as neighbours: as far outside the interval as the
+    first (last) interval between spikes reaches beyond it, or on its edge; S_A is constant before the first and after the last
+    spike. An empty train has spikes at 0 and at the end. A train of one spike at exactly 0 counts the end as its second spike
+    (so does pyspike). Source: Kreuz, Chicharro, Houghton, Andrzejak and Mormann, Journal of Neurophysiology 109, 2013; edges as
+    in Kreuz, Mulansky and Bozanic, Journal of Neurophysiology 113, 2015.
 
     Args:
         trains: the trains.
@@ -170,9 +170,9 @@ def spike_distance(trains: Trains, left: IntArray, right: IntArray) -> FloatArra
 def spike_synchronisation(trains: Trains, left: IntArray, right: IntArray) -> FloatArray:
     """SPIKE-synchronisation: the share of spikes that coincide with one of the other train.
 
-    Two spikes coincide where they are less than half of the shortest of the up to four intervals before and after them apart, and
-    less than half of the duration. A spike on the middle between two others may be on either side, as its time is rounded. Source:
-    Kreuz, Mulansky and Bozanic, Journal of Neurophysiology 113, 2015, equations 6 to 8.
+    Two spikes coincide where they are less than half of the shortest of the up to four intervals before and after them apart,
+    and less than half of the duration. A spike on the middle between two others may be on either side, as its time is rounded.
+    Source: Kreuz, Mulansky and Bozanic, Journal of Neurophysiology 113, 2015, equations 6 to 8.
 
     Args:
         trains: the trains.
@@ -191,11 +191,10 @@ def spike_synchronisation(trains: Trains, left: IntArray, right: IntArray) -> Fl
     return _run(synchronisation_pairs, times, start, left, right, trains.duration_s)
 
 
-def _run(
-    kernel: Callable[..., Any], times: FloatArray, start: IntArray, left: IntArray, right: IntArray, *more: Any
-) -> FloatArray:
+def _run(kernel: Callable[..., Any], times: FloatArray, start: IntArray, left: IntArray, *more: Any) -> FloatArray:
+    """What a kernel writes, one value for each pair."""
     out = np.empty(len(left))
-    kernel(times, start, left, right, *more, out)
+    kernel(times, start, left, *more, out)
     return out
 
 
@@ -203,8 +202,8 @@ def _pairs(trains: Trains, left: IntArray, right: IntArray, where: str) -> tuple
     """Both index arrays, checked: the kernels do not look at bounds."""
     left, right = np.asarray(left), np.asarray(right)
     if left.dtype != np.int64 or right.dtype != np.int64 or left.ndim != 1 or right.ndim != 1:
-        used = (str(left.dtype), left.shape, str(right.dtype), right.shape)
-        raise InvalidValue("indices of pairs are two rows of int64", where=where, used=used)
+        found = (str(left.dtype), left.shape, str(right.dtype), right.shape)
+        raise InvalidValue("indices of pairs are two rows of int64", where=where, used=found)
     if len(left) != len(right):
         raise InvalidValue("a pair has a left and a right train", where=where, used=(len(left), len(right)))
     for side, index in (("left", left), ("right", right)):

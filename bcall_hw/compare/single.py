@@ -43,7 +43,9 @@ def isi_cv(trains: Trains) -> FloatArray:
     mean = _mean(intervals, owner, len(trains))
     spread = np.sqrt(_mean((intervals - mean[owner]) ** 2, owner, len(trains)))
     defined = (trains.counts >= 3) & (mean > 0)
-    return np.divide(spread, mean, out=np.full(len(trains), np.nan), where=defined)
+    found = np.full(len(trains), np.nan)
+    np.divide(spread, mean, out=found, where=defined)
+    return found
 
 
 def local_variation(trains: Trains) -> FloatArray:
@@ -53,7 +55,7 @@ def local_variation(trains: Trains) -> FloatArray:
     Tanji, Neural Computation 15, 2003, equation 2.2.
 
     Returns:
-        LV, no unit, shape (trains,); NaN for trains of fewer than three spikes, and where three spikes in a row have the same time.
+        LV, no unit, shape (trains,); NaN for trains of fewer than three spikes, and where three in a row have the same time.
     """
     intervals, owner = _intervals(trains)
     first, second = intervals[:-1], intervals[1:]
@@ -118,7 +120,8 @@ def fano_factor(counts: IntArray) -> FloatArray:
     if counts.shape[1] < 2:
         return found
     mean, variance = counts.mean(axis=1), counts.var(axis=1)
-    return np.divide(variance, mean, out=found, where=mean > 0)
+    np.divide(variance, mean, out=found, where=mean > 0)
+    return found
 
 
 def count_correlation(counts: IntArray) -> FloatArray:
@@ -157,7 +160,9 @@ def _mean(values: FloatArray, owner: IntArray, trains: int) -> FloatArray:
     """Mean of the values of each train, NaN where it has none."""
     number = np.bincount(owner, minlength=trains)
     total = np.bincount(owner, weights=values, minlength=trains)
-    return np.divide(total, number, out=np.full(trains, np.nan), where=number > 0)
+    found = np.full(trains, np.nan)
+    np.divide(total, number, out=found, where=number > 0)
+    return found
 
 
 def _check_table(counts: IntArray, where: str) -> None:

@@ -1,8 +1,8 @@
 """Our metrics of spike trains beside elephant's and pyspike's, on pairs drawn anew: `make oracles ORACLE_ARGS="--seed N"`.
 
-Runs in an environment of its own (tests/oracles/metrics-requirements.txt). Ends with 1 where a value differs by more than 1e-9, or
-where the other program has none for a reason that is not named here. `--golden FILE` writes pairs and the other programs' values
-for tests/test_compare_metrics.py instead.
+Runs in an environment of its own (tests/oracles/metrics-requirements.txt). Ends with 1 where a value differs by more than 1e-9,
+or where the other program has none for a reason that is not named here. `--golden FILE` writes pairs and the other programs'
+values for tests/test_compare_metrics.py instead.
 
 Two programs are compared as they are, with these exceptions: where elephant's van Rossum distance is below 1e-3, its square is
 compared (elephant takes the root of a difference of sums, which leaves nothing below 1e-7); trains that `EXCLUDED` names.
@@ -16,7 +16,6 @@ import sys
 import warnings
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pairs import TICK_HZ, Pair, draw, widened
