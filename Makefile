@@ -6,6 +6,7 @@ VENV := .venv
 CONTRACT_VENV := .venv-contract
 BRIAN2_VENV := .venv-brian2
 DYNAPSIM_VENV := .venv-dynapsim
+METRICS_VENV := .venv-metrics
 PIP := -m pip install -q --disable-pip-version-check -c constraints.txt
 PYTHON := $(shell scripts/find_python any)
 PYTHON310 := $(shell scripts/find_python 3.10)
@@ -14,8 +15,9 @@ PYTEST := -m pytest -n auto --dist loadfile
 DEMO_ARGS ?=
 FIGURES_ARGS ?=
 BENCH_ARGS ?=
+ORACLE_ARGS ?=
 
-.PHONY: demo figures figure-5 test lint test-emulator test-contract test-hdl bench bench-rivals clean
+.PHONY: demo figures figure-5 test lint test-emulator test-contract test-hdl oracles bench bench-rivals clean
 
 demo: $(VENV)/.core
 	$(VENV)/bin/bcall-hw demo $(DEMO_ARGS)
@@ -59,6 +61,10 @@ test-contract: $(VENV)/.test
 	$(VENV)/bin/python -m pytest -rs tests/contract
 endif
 
+# Metrics of spike trains beside elephant's and pyspike's, on 500 new pairs; another seed with ORACLE_ARGS="--seed N".
+oracles: $(METRICS_VENV)/.ready
+	PYTHONPATH=. $(METRICS_VENV)/bin/python tests/oracles/metrics.py $(ORACLE_ARGS)
+
 bench: $(VENV)/.core
 	$(VENV)/bin/python -m benchmarks.board $(BENCH_ARGS)
 	$(VENV)/bin/python -m benchmarks.board_scaling
@@ -93,12 +99,19 @@ $(CONTRACT_VENV)/.contract: pyproject.toml constraints.txt
 	$(CONTRACT_VENV)/bin/python $(PIP) -e '.[contract]'
 	touch $@
 
-# One environment for each rival: versions that do not fit ours.
+# One environment for each rival and for the oracles: versions that do not fit ours.
+define READY
+.venv-$*/bin/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear .venv-$*
+.venv-$*/bin/python -m pip install -q --disable-pip-version-check -r $<
+touch $@
+endef
+
 .venv-%/.ready: benchmarks/%-requirements.txt
-	.venv-$*/bin/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear .venv-$*
-	.venv-$*/bin/python -m pip install -q --disable-pip-version-check -r $<
-	touch $@
+	$(READY)
+
+.venv-%/.ready: tests/oracles/%-requirements.txt
+	$(READY)
 
 clean:
-	rm -rf $(VENV) $(CONTRACT_VENV) $(BRIAN2_VENV) $(DYNAPSIM_VENV) out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(CONTRACT_VENV) $(BRIAN2_VENV) $(DYNAPSIM_VENV) $(METRICS_VENV) out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
