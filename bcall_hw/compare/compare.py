@@ -11,7 +11,7 @@ from bcall_hw.arrays import FloatArray
 from bcall_hw.compare import quantities, words
 from bcall_hw.compare.result import Quantity, Verdict
 from bcall_hw.compare.settings import Settings
-from bcall_hw.compare.sides import Observed, trains_of
+from bcall_hw.compare.sides import Observed
 from bcall_hw.compare.verdict import Judged, holm, judge, labellings, ratio_of
 
 #: Called with (what is being done, done, total).
@@ -79,9 +79,8 @@ def _matrices(a: Observed, b: Observed, repeats: list[int], settings: Settings, 
             report("comparing populations", done, len(a.populations))
         sums: dict[str, FloatArray] = {}
         size = len(a.populations[name])
-        for of_a, of_b in zip(a.conditions, b.conditions, strict=True):
-            parts = [trains_of(of_a[: repeats[0]], a.populations[name]), trains_of(of_b[: repeats[1]], b.populations[name])]
-            trains = parts[0].followed_by(parts[1])
+        for condition in range(len(a.conditions)):
+            trains = a.trains(name, condition, repeats[0]).followed_by(b.trains(name, condition, repeats[1]))
             sample = quantities.chosen_neurons(trains, size, settings, name)
             for quantity, matrix in quantities.distances(trains, size, settings, sample).items():
                 sums[quantity] = sums.get(quantity, 0.0) + matrix / len(a.conditions)

@@ -11,7 +11,7 @@ from bcall_hw.compare.compare import Matrices
 from bcall_hw.compare.quantities import chosen_neurons
 from bcall_hw.compare.result import CoreDifference, Pictures, PopulationPicture
 from bcall_hw.compare.settings import Settings
-from bcall_hw.compare.sides import Observed, trains_of
+from bcall_hw.compare.sides import Observed
 from bcall_hw.compare.trains import Trains
 from bcall_hw.compare.verdict import holm
 
@@ -49,23 +49,18 @@ def look(a: Observed, b: Observed, matrices: Matrices, settings: Settings) -> tu
     pictures, rows = {}, []
     for name in a.populations:
         size = len(a.populations[name])
-        sides = [_flat(side, name) for side in (a, b)]
+        sides = [side.trains(name, 0, side.repeats) for side in (a, b)]
         rates = tuple(single.rates_hz(trains).reshape(-1, size) for trains in sides)
         t, p = differences((rates[0], rates[1]))
         mean = np.stack([r.mean(axis=0) for r in rates])
         rows.append((a.populations[name], mean, t, p))
         isi = np.stack([_mean_known(single.mean_isi_s(trains).reshape(-1, size)) for trains in sides])
-        first = [trains_of(side.conditions[0][:1], side.populations[name]) for side in (a, b)]
+        first = [side.trains(name, 0, 1) for side in (a, b)]
         shown = _shown(first, size, shown_per, settings, name)
         raster = (_raster(first[0], shown), _raster(first[1], shown))
         pictures[name] = PopulationPicture(a.populations[name], mean, isi, t, raster, shown, dict(matrices.get(name, {})))
     geometry, columns = _geometry(a, b)
     return _cores(rows, settings), Pictures(pictures, (0.0, end_s), geometry, columns)
-
-
-def _flat(side: Observed, name: str) -> Trains:
-    """All repeats of the first condition."""
-    return trains_of(side.conditions[0], side.populations[name])
 
 
 def _mean_known(values: FloatArray) -> FloatArray:

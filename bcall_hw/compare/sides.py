@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -42,6 +43,25 @@ class Observed:
     def runs(self) -> list[SpikeRecording]:
         """All repeats of all conditions."""
         return [run for repeats in self.conditions for run in repeats]
+
+    @cached_property
+    def _grouped(self) -> list[list[Trains]]:
+        every = np.concatenate([np.zeros((0, 3), dtype=np.int64), *self.populations.values()])
+        return [[grouped(run, every) for run in repeats] for repeats in self.conditions]
+
+    def trains(self, population: str, condition: int, repeats: int) -> Trains:
+        """The trains of a population in the first so many repeats: train `repeat * neurons + neuron`."""
+        names = list(self.populations)
+        before = sum(len(self.populations[name]) for name in names[: names.index(population)])
+        own = slice(before, before + len(self.populations[population]) + 1)
+        times, starts, total = [], [np.zeros(1, dtype=np.int64)], 0
+        for trains in self._grouped[condition][:repeats]:
+            start = trains.start[own]
+            times.append(trains.times_s[start[0] : start[-1]])
+            starts.append(start[1:] - start[0] + total)
+            total += len(times[-1])
+        duration_s = self._grouped[condition][0].duration_s
+        return Trains(np.concatenate(times), np.concatenate(starts), duration_s)
 
     def side(self) -> Side:
         """The row of the report."""
@@ -157,9 +177,13 @@ def _populations(a: Observed, b: Observed) -> tuple[Mapping[str, IntArray], Mapp
 
 def _cores(a: Observed, b: Observed) -> dict[str, IntArray]:
     """Every core with a spike, with all neurons up to the last that fired."""
-    spikes = np.concatenate([run.spikes[["chip", "core", "neuron"]] for side in (a, b) for run in side.runs])
-    found, size = {}, 1 << max(0, int(spikes["neuron"].max(initial=0))).bit_length()
-    for chip, core in np.unique(spikes[["chip", "core"]]).tolist():
+    fired, top = np.zeros((256, 256), dtype=bool), 0
+    for side in (a, b):
+        for run in side.runs:
+            fired[run.spikes["chip"], run.spikes["core"]] = True
+            top = max(top, int(run.spikes["neuron"].max(initial=0)))
+    found, size = {}, 1 << top.bit_length()
+    for chip, core in np.argwhere(fired).tolist():
         places = np.zeros((size, 3), dtype=np.int64)
         places[:] = (chip, core, 0)
         places[:, 2] = np.arange(size)
@@ -167,16 +191,12 @@ def _cores(a: Observed, b: Observed) -> dict[str, IntArray]:
     return found
 
 
-def trains_of(runs: Sequence[SpikeRecording], addresses: IntArray) -> Trains:
-    """The trains of some neurons in several runs of one length: train `run * neurons + neuron`."""
-    times, counts, neurons = [], [], len(addresses)
-    for run in runs:
-        index = indices_in(run.spikes, addresses)
-        mine = np.flatnonzero(index >= 0)
-        of_neuron = index[mine].astype(np.uint16 if neurons <= 65536 else np.int64)
-        order = mine[np.argsort(of_neuron, kind="stable")]
-        times.append(run.spikes["time_us"][order] * 1e-6)
-        counts.append(np.bincount(of_neuron, minlength=neurons))
-    start = np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64)
-    duration_s = runs[0].duration_us * 1e-6
-    return Trains(np.minimum(np.concatenate(times), duration_s), start, duration_s)
+def grouped(run: SpikeRecording, addresses: IntArray) -> Trains:
+    """The trains of some neurons in one run, in the order of their addresses."""
+    index = indices_in(run.spikes, addresses)
+    mine = np.flatnonzero(index >= 0)
+    of_neuron = index[mine].astype(np.uint16 if len(addresses) <= 1 << 16 else np.int64)  # 16 bits are sorted by radix
+    order = mine[np.argsort(of_neuron, kind="stable")]
+    start = np.concatenate([[0], np.cumsum(np.bincount(of_neuron, minlength=len(addresses)))]).astype(np.int64)
+    duration_s = run.duration_us * 1e-6
+    return Trains(np.minimum(run.spikes["time_us"][order] * 1e-6, duration_s), start, duration_s)

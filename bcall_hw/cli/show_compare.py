@@ -1,0 +1,89 @@
+"""How a comparison is shown on a terminal."""
+
+from __future__ import annotations
+
+from rich.markup import escape
+from rich.table import Table
+
+from bcall_hw.cli.show import console
+from bcall_hw.compare.result import Comparison, Verdict
+
+_COLOUR = {Verdict.EQUIVALENT: "green", Verdict.DIFFERENT: "red", Verdict.NOT_ENOUGH_DATA: "yellow"}
+#: Rows of quantities and cores that fill no screen.
+_MOST_ROWS, _MOST_CORES = 44, 5
+
+
+def show(comparison: Comparison) -> None:
+    """Sides, quantities, controls, cores, then the verdict."""
+    _sides(comparison)
+    _quantities(comparison)
+    _controls(comparison)
+    _cores(comparison)
+    for title, rows in (("after learning", comparison.learned), ("parameters recovered", comparison.recovered)):
+        if rows:
+            table = Table(*(name.replace("_", " ") for name in rows[0]), title=title)
+            for row in rows:
+                table.add_row(*(escape(_number(value)) for value in row.values()))
+            console.print(table)
+    colour = _COLOUR[comparison.verdict]
+    console.print(f"[bold {colour}]{comparison.verdict.value}[/]: {escape(comparison.why)}", highlight=False)
+    for text in comparison.next:
+        console.print(f"next: {text}", highlight=False, markup=False)
+
+
+def _sides(comparison: Comparison) -> None:
+    table = Table("", "A", "B", title="sides")
+    one, two = comparison.sides
+    for name in ("source", "backend", "board", "seed", "repeats", "duration_s", "spikes"):
+        table.add_row(name.replace("_", " "), *(escape(_number(getattr(side, name))) for side in (one, two)))
+    for name in ("config_sha256", "stimulus_sha256", "calibration_sha256"):
+        table.add_row(name.replace("_", " "), *(getattr(side, name)[:12] or "-" for side in (one, two)))
+    console.print(table)
+    for side in (one, two):
+        for note in side.notes:
+            console.print(f"note: {side.label}: {note}", highlight=False, markup=False)
+
+
+def _quantities(comparison: Comparison) -> None:
+    rows = comparison.quantities
+    telling = [q for q in rows if q.verdict is not Verdict.EQUIVALENT]
+    shown = list(rows) if len(rows) <= _MOST_ROWS else telling[:_MOST_ROWS]
+    table = Table("population", "quantity", "distance", "within", "ratio", "at most", "p", "verdict", title="quantities")
+    for q in shown:
+        unit = f" {q.unit}" if q.unit else ""
+        ratio = "inf" if q.ratio is None and q.within == 0 and q.distance else _number(q.ratio)
+        verdict = f"[{_COLOUR[q.verdict]}]{q.verdict.value}[/]"
+        values = (f"{_number(v)}{unit if v is not None else ''}" for v in (q.distance, q.within))
+        table.add_row(escape(q.population), q.name, *values, ratio, _number(q.ratio_upper), _number(q.p), verdict)
+    console.print(table)
+    if len(shown) < len(rows):
+        console.print(f"{len(rows) - len(shown)} more rows: --json, or the report", highlight=False)
+
+
+def _controls(comparison: Comparison) -> None:
+    if not comparison.controls:
+        return
+    table = Table("control", "compared", "found", "as it should", title="negative controls: each must come out as different")
+    for c in comparison.controls:
+        found = "-" if c.verdict is None else f"{c.verdict.value} ({c.different} of {c.compared})"
+        passed = "not run" if c.passed is None else "[green]yes[/]" if c.passed else "[red]no[/]"
+        table.add_row(c.name, escape(c.what or c.reason), found, passed)
+    console.print(table)
+
+
+def _cores(comparison: Comparison) -> None:
+    worst = [c for c in comparison.cores if c.differ][:_MOST_CORES]
+    if comparison.verdict is not Verdict.DIFFERENT or not worst:
+        return
+    table = Table("core", "neurons whose rate differs", "A: rate (Hz)", "B: rate (Hz)", title="where it differs most")
+    for c in worst:
+        table.add_row(f"{c.chip}.{c.core}", f"{c.differ} of {c.neurons}", _number(c.rate_a_hz), _number(c.rate_b_hz))
+    console.print(table)
+
+
+def _number(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if type(value) is int else str(value)

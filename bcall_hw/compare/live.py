@@ -1,0 +1,100 @@
+"""Live sides of a comparison: an address becomes a session by playing what the other side played."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bcall_hw.arrays import IntArray
+from bcall_hw.backend import Backend, open_backend
+from bcall_hw.backend.emulator.hidden import hidden_board
+from bcall_hw.backend.emulator.profile import BoardProfile
+from bcall_hw.chip_model import ChipModel
+from bcall_hw.errors import InvalidValue
+from bcall_hw.record import Report, Step, made_by, record
+from bcall_hw.recording.session import Session
+
+_FIX = "Give a profile's file, or seed=N, mismatch_cv=X, board_seed=N with commas between, after emulator:"
+_KEYS = {"seed": int, "mismatch_cv": float, "board_seed": int}
+
+
+@dataclass(frozen=True, eq=False)
+class Protocol:
+    """What live sides play.
+
+    Attributes:
+        steps: registers and stimuli, in order.
+        populations: see `Session`.
+        source: where the registers came from; `calibration_sha256`: of the record that they were mapped with.
+        made_with: options of the emulator that the other side was made with, and its board profile, where there are such.
+    """
+
+    steps: Sequence[Step]
+    populations: Mapping[str, IntArray]
+    source: str = ""
+    calibration_sha256: str = ""
+    emulator: Mapping[str, Any] | None = None
+    profile: Mapping[str, Any] | None = None
+
+
+def is_live(text: str) -> bool:
+    """Whether this names a backend, not a file."""
+    return not Path(text).exists() and (text == "emulator" or text.partition(":")[0] in ("emulator", "samna", "replay"))
+
+
+def record_live(address: str, path: Path, protocol: Protocol, report: Report | None = None) -> Session:
+    """Play the protocol on a backend, and leave a session's file.
+
+    Args:
+        address: as for `open_backend`; after "emulator:" a board may be told, e.g. "emulator:seed=3,mismatch_cv=0.05",
+            "emulator:board_seed=7" or "emulator:profile.toml".
+
+    Raises:
+        InvalidValue: no such board.
+        FileProblem: the file cannot be written.
+        As the backend.
+    """
+    first = next(step.config for step in protocol.steps if step.config is not None)
+    backend = _opened(address, first.chip, first.chips, protocol)
+    try:
+        made = made_by(backend, protocol.source)
+        made = made.model_copy(update={"calibration_sha256": protocol.calibration_sha256})
+        record(path, backend, protocol.steps, made, protocol.populations, report)
+    finally:
+        backend.close()
+    return Session.load(path)
+
+
+def _opened(address: str, chip: ChipModel, chips: tuple[int, ...], protocol: Protocol) -> Backend:
+    kind, _, told = address.partition(":")
+    if kind == "emulator":
+        profile = told_profile(told, chip) if told else BoardProfile(**(protocol.profile or {}))
+        return open_backend("emulator", chip=chip, chips=chips, profile=profile, **(protocol.emulator or {}))
+    if address == "samna:virtual":
+        profile = BoardProfile(**(protocol.profile or {}))
+        return open_backend(address, chip=chip, profile=profile, **(protocol.emulator or {}))
+    return open_backend(address, chip=chip)
+
+
+def told_profile(told: str, chip: ChipModel) -> BoardProfile:
+    """The emulated board of an address, from what stands after "emulator:".
+
+    Raises:
+        InvalidValue, FileProblem: no such board.
+    """
+    if Path(told).suffix in (".json", ".toml"):
+        return BoardProfile.load(Path(told))
+    given: dict[str, Any] = {}
+    for part in told.split(","):
+        key, _, value = part.partition("=")
+        try:
+            given[key] = _KEYS[key](value)
+        except (KeyError, ValueError):
+            raise InvalidValue("tells no emulated board", where=f"emulator:{told[:80]}", used=part[:80], fix=_FIX) from None
+    if "board_seed" in given:
+        if len(given) > 1:
+            raise InvalidValue("tells the board in two ways", where=f"emulator:{told[:80]}", fix="Give board_seed alone.")
+        return hidden_board(chip, given["board_seed"])
+    return BoardProfile(**given)
