@@ -47,7 +47,7 @@ def network(size: int, dc_a: float) -> Network:
         populations=[Population(name="out", size=size, neuron=neuron)],
         connections=[
             Connection(name="drive", source="in", target="out", synapse="AMPA", rule=RandomFanIn(fan_in=10, seed=1)),
-            Connection(name="recurrent", source="out", target="out", synapse="NMDA", rule=RandomFanIn(fan_in=20, seed=2)),
+            Connection(name="recurrent", source="out", target="out", synapse="NMDA", rule=RandomFanIn(fan_in=min(20, size // 2), seed=2)),
         ],
     )  # fmt: skip
 
@@ -102,7 +102,8 @@ def pairs(options: argparse.Namespace) -> dict[str, Any]:
     alarms = found["one board"]["different"] / options.pairs
     return {
         "pairs": options.pairs, "cv": options.cv, "power": power, "false_alarms": alarms,
-        "verdicts": {name: dict(counts) for name, counts in found.items()}, "quantities_that_differed": dict(first.most_common()),
+        "verdicts": {name: dict(counts) for name, counts in found.items()},
+        "quantities_that_differed": dict(first.most_common()),
     }  # fmt: skip
 
 

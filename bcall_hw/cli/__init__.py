@@ -15,7 +15,7 @@ from rich.markup import escape
 from bcall_hw import __version__
 from bcall_hw.backend.emulator.words import DEFAULT_STEP_US
 from bcall_hw.chip_model import DEFAULT_CHIP
-from bcall_hw.cli import boards, calibrate, compare, deploy, emulate, figures, nir, read_back, record, show
+from bcall_hw.cli import boards, calibrate, compare, convert, deploy, emulate, figures, nir, read_back, record, show
 from bcall_hw.cli import map as map_module
 from bcall_hw.cli.inputs import board_profile, open_board, refuse_for_real, refuse_overwriting
 from bcall_hw.cli.shared import (
@@ -207,6 +207,7 @@ app.command("boards")(boards.boards)
 app.command("calibrate")(calibrate.calibrate)
 app.add_typer(boards.virtual_board, name="virtual-board")
 app.command("compare")(compare.compare)
+app.command("convert")(convert.convert)
 app.command("record")(record.record)
 app.command("emulate")(emulate.emulate)
 app.command("figures")(figures.figures)
