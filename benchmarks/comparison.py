@@ -42,12 +42,13 @@ def network(size: int, dc_a: float) -> Network:
         tau_s=0.02, refractory_s=0.003, gain_a=1e-9, pulse_width_s=2e-5, dc_a=dc_a,
         synapses={"AMPA": SynapseParameters(tau_s=0.01, weight_a=3e-11), "NMDA": SynapseParameters(tau_s=0.05, weight_a=1e-12)},
     )  # fmt: skip
+    within = RandomFanIn(fan_in=min(20, size // 2), seed=2)
     return Network(
         name="two_boards", inputs=[Input(name="in", size=20, poisson=True)],
         populations=[Population(name="out", size=size, neuron=neuron)],
         connections=[
             Connection(name="drive", source="in", target="out", synapse="AMPA", rule=RandomFanIn(fan_in=10, seed=1)),
-            Connection(name="recurrent", source="out", target="out", synapse="NMDA", rule=RandomFanIn(fan_in=min(20, size // 2), seed=2)),
+            Connection(name="recurrent", source="out", target="out", synapse="NMDA", rule=within),
         ],
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ import typer
 
 from bcall_hw.chip_model import DEFAULT_CHIP
 from bcall_hw.cli import show_calibration
-from bcall_hw.cli.inputs import EMULATED, board_profile, refuse_for_real
+from bcall_hw.cli.inputs import EMULATED, board_profile, chosen_cores, refuse_for_real
 from bcall_hw.cli.shared import AsJson, Chip, MaybeBoardSeed, Profile, notes, progress_bars
 from bcall_hw.errors import FileProblem, InvalidValue
 
@@ -151,12 +151,7 @@ def _cores(text: str | None, quick: bool) -> tuple[tuple[int, int], ...] | None:
         return ((0, 0),) if quick else None
     if quick:
         raise InvalidValue("--quick and --cores are both given", where="--cores", used=text[:80], fix="Leave one of them out.")
-    try:
-        pairs = [part.split(".") for part in text.split(",")]
-        return tuple(sorted((int(chip), int(core)) for chip, core in pairs))
-    except ValueError:
-        fix = "Write chip.core with commas between, e.g. 0.0,0.1."
-        raise InvalidValue("are no cores", where="--cores", used=text[:80], fix=fix) from None
+    return chosen_cores(text, "--cores")
 
 
 def _cores_of(record: Any) -> tuple[tuple[int, int], ...]:

@@ -10,7 +10,7 @@ import typer
 
 from bcall_hw.chip_model import DEFAULT_CHIP
 from bcall_hw.cli import show_compare
-from bcall_hw.cli.inputs import poisson_rates, source_of
+from bcall_hw.cli.inputs import chosen_cores, poisson_rates, source_of
 from bcall_hw.cli.record import microseconds
 from bcall_hw.cli.shared import AsJson, Chip, MaybeCalibration, progress_bars
 from bcall_hw.errors import InvalidValue
@@ -72,11 +72,13 @@ def compare(
         margin=margin, alpha=alpha, sample=sample, split=split, bin_s=bin_ms * 1e-3, sttc_window_s=window_ms * 1e-3,
         victor_purpura_cost_hz=cost_hz, van_rossum_tau_s=tau_ms * 1e-3, seed=seed,
     )  # fmt: skip
+    cores = None if recover is None else chosen_cores(recover, "--recover")
     played = {"--source": source, "--stimulus": stimulus, "--rate": rate or None, "--duration-s": duration_s}
     with files.folder_of_one_run(out), progress_bars(as_json) as report:
         sessions = _sessions((a, b), out, played, (repeats, rest_s), calibration, chip, report)
         comparison, pictures = run((a, sessions[0]), (b, sessions[1]), settings, controls=not no_controls, report=report)
-        del recover
+        if cores is not None:
+            comparison = comparison.model_copy(update={"recovered": _recovered((a, b), sessions, cores, report)})
         write_page(out / "report.html", comparison, pictures)
         result = comparison.model_dump(mode="json")
         files.write_json(out / "result.json", result)
@@ -86,6 +88,25 @@ def compare(
         show_compare.show(comparison)
         print(f"report: {out / 'report.html'}")
     raise typer.Exit(EXIT_CODES[comparison.verdict.value])
+
+
+def _recovered(
+    sides: tuple[str, str], sessions: list[Session], cores: tuple[tuple[int, int], ...], report: Report
+) -> tuple[dict[str, Any], ...]:
+    """Parameters of some cores, measured on both sides."""
+    from bcall_hw.compare.live import open_to_measure
+    from bcall_hw.compare.recovery import measured_soma, recovered_rows
+
+    chips, found = tuple(sorted({chip for chip, _ in cores})), []
+    for source, session in zip(sides, sessions, strict=True):
+        backend = open_to_measure(source, session, chips)
+        try:
+            chip = session.chip
+            if chip is not None:
+                found.append(measured_soma(backend, chip, cores, report))
+        finally:
+            backend.close()
+    return recovered_rows(found[0], found[1], cores)
 
 
 def _sessions(

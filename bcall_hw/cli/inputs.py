@@ -83,6 +83,20 @@ def source_of(
     return mapped.config, mapped
 
 
+def chosen_cores(text: str, where: str) -> tuple[tuple[int, int], ...]:
+    """Cores from "0.0,0.1".
+
+    Raises:
+        InvalidValue: something else.
+    """
+    try:
+        pairs = [part.split(".") for part in text.split(",")]
+        return tuple(sorted((int(chip), int(core)) for chip, core in pairs))
+    except ValueError:
+        fix = "Write chip.core with commas between, e.g. 0.0,0.1."
+        raise InvalidValue("are no cores", where=where, used=text[:80], fix=fix) from None
+
+
 def poisson_rates(given: list[str]) -> dict[str, float]:
     """Rates from "input=Hz".
 

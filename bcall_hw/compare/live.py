@@ -17,6 +17,8 @@ from bcall_hw.record import Report, Step, made_by, record
 from bcall_hw.recording.session import Session
 
 _FIX = "Give a profile's file, or seed=N, mismatch_cv=X, board_seed=N with commas between, after emulator:"
+#: Time step of an emulated board whose parameters are measured (us), as in a calibration.
+_FINE_STEP_US = 50
 _KEYS = {"seed": int, "mismatch_cv": float, "board_seed": int}
 
 
@@ -76,6 +78,22 @@ def _opened(address: str, chip: ChipModel, chips: tuple[int, ...], protocol: Pro
         profile = BoardProfile(**(protocol.profile or {}))
         return open_backend(address, chip=chip, profile=profile, **(protocol.emulator or {}))
     return open_backend(address, chip=chip)
+
+
+def open_to_measure(source: str, session: Session, chips: tuple[int, ...]) -> Backend:
+    """The board of a side, to measure its parameters: the live one again, or the emulated one that made a file.
+
+    Raises:
+        InvalidValue: the file is of a board that is not emulated, or holds no registers.
+    """
+    chip, made = session.chip, session.made
+    live = is_live(source) and not source.startswith("replay:")
+    if chip is None or (not live and made.profile is None):
+        fix = "Give the board itself as a side, or leave --recover out."
+        raise InvalidValue("its board cannot be measured again", where="--recover", used=source[:80], fix=fix)
+    if live and not source.startswith("emulator"):
+        return _opened(source, chip, chips, Protocol((), {}, profile=made.profile))
+    return open_backend("emulator", chip=chip, chips=chips, profile=BoardProfile(**(made.profile or {})), dt_us=_FINE_STEP_US)
 
 
 def told_profile(told: str, chip: ChipModel) -> BoardProfile:

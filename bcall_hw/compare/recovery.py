@@ -58,8 +58,8 @@ def measured_soma(
 def recovered_rows(a: dict[str, FloatArray], b: dict[str, FloatArray], cores: tuple[Core, ...]) -> tuple[dict[str, Any], ...]:
     """A row for each parameter of each core: medians over nominal, their ratio, and how alike the neurons are.
 
-    `spread` is the standard deviation over the neurons of ln(B / A); `correlation` Pearson's of ln A and ln B, None where a side
-    has no spread.
+    `spread` is the standard deviation over the neurons of ln(B / A); `correlation` Pearson's of ln A and ln B, None where a
+    side has no spread.
     """
     rows = []
     for name in a:
