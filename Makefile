@@ -61,7 +61,7 @@ test-contract: $(VENV)/.test
 	$(VENV)/bin/python -m pytest -rs tests/contract
 endif
 
-# Metrics of spike trains beside elephant's and pyspike's, on 500 new pairs; another seed with ORACLE_ARGS="--seed N".
+# Metrics of spike trains beside elephant's and pyspike's, on 500 new pairs; another seed with ORACLE_ARGS="--seed N". Needs a C compiler.
 oracles: $(METRICS_VENV)/.ready
 	PYTHONPATH=. $(METRICS_VENV)/bin/python tests/oracles/metrics.py $(ORACLE_ARGS)
 

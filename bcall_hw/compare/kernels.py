@@ -56,7 +56,6 @@ def victor_purpura_pairs(times, start, left, right, cost, out):  # type: ignore[
         if len(a) < len(b):
             a, b = b, a
         low, end = 0, 0
-        saved[0] = 0.0
         for t in a:
             while end < len(b) and (b[end] - t) * cost < 2.0:
                 saved[end + 1] = saved[end]

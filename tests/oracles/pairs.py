@@ -36,8 +36,8 @@ class Pair:
 
 # Of each, so many in a hundred.
 KINDS = {
-    "both empty": 1, "one empty": 3, "one spike each": 5, "one spike at an edge": 5, "one spike, many": 4, "identical": 4,
-    "shifted a little": 8, "poisson": 16, "two rates": 8, "bursts": 9, "regular": 8, "regular, jittered": 6, "shared spikes": 9,
+    "both empty": 1, "one empty": 3, "one spike each": 5, "one spike at an edge": 8, "one spike, many": 4, "identical": 3,
+    "shifted a little": 8, "poisson": 14, "two rates": 8, "bursts": 9, "regular": 8, "regular, jittered": 6, "shared spikes": 9,
     "spikes at the edges": 5, "same times in a train": 3, "grid of 1 ms": 4, "60 s": 2,
 }  # fmt: skip
 
@@ -86,8 +86,9 @@ def _trains(rng: np.random.Generator, kind: str, end: int) -> tuple[Ticks, Ticks
     if kind == "one spike each":
         return rng.integers(0, end + 1, 1), rng.integers(0, end + 1, 1)
     if kind == "one spike at an edge":
-        others = [np.array([0]), np.array([end]), rng.integers(0, end + 1, 1), np.append(a, end // 2), none]
-        return np.array([int(rng.choice([0, end]))]), others[rng.integers(5)]
+        few = np.unique(rng.integers(0, end + 1, 3))
+        others = [np.array([0]), np.array([end]), rng.integers(0, end + 1, 1), few, few, np.append(a, end // 2), none]
+        return np.array([int(rng.choice([0, end]))]), others[rng.integers(len(others))]
     if kind == "one spike, many":
         return rng.integers(0, end + 1, 1), np.append(a, end // 2)
     if kind == "identical":
