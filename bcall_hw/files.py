@@ -310,7 +310,7 @@ def h5_read(path: Path, kind: str, version: int, *, growing: bool = False) -> It
     if not sealed and not growing:
         raise CorruptFile("was never finished", where=str(path), fix="Make it again.")
     try:
-        opened = h5py.File(path, "r") if sealed else h5py.File(path, "r", libver="latest", swmr=True)
+        opened = h5py.File(path if sealed else io.BytesIO(_without_flags(path.read_bytes())), "r")
     except (OSError, RuntimeError, ValueError) as problem:
         raise CorruptFile("is damaged or truncated", where=str(path), used=str(problem)[:200]) from None
     with opened as file:
@@ -324,6 +324,52 @@ def h5_read(path: Path, kind: str, version: int, *, growing: bool = False) -> It
             yield file
         except (KeyError, OSError, ValueError, TypeError, ArithmeticError, RuntimeError) as problem:
             raise CorruptFile("is damaged or incomplete", where=str(path), used=str(problem)[:200]) from None
+
+
+# Of the superblock that a growing file has (HDF5 file format 3.0, II.A, version 3): where its parts lie.
+_SUPERBLOCK, _FLAGS, _END = 3, 11, slice(28, 36)
+_CHECKED, _CHECKSUM = slice(0, 44), slice(44, 48)
+
+
+def _without_flags(content: bytes) -> bytes:
+    """A growing file as one that was closed: nothing marks it as being written, and it ends where it ends.
+
+    The HDF5 library would open it as it is too, but then waits without end for damaged metadata to be mended by a writer.
+
+    Raises:
+        ValueError: it does not begin as a growing file does, or its beginning is damaged.
+    """
+    block = bytearray(content[_BLOCK : _BLOCK + _CHECKSUM.stop])
+    if len(block) < _CHECKSUM.stop or block[8] != _SUPERBLOCK:
+        raise ValueError("its superblock is cut or of another version")
+    if int.from_bytes(block[_CHECKSUM], "little") != _lookup3(bytes(block[_CHECKED])):
+        raise ValueError("its superblock is damaged")
+    block[_FLAGS] = 0
+    block[_END] = max(len(content), int.from_bytes(block[_END], "little")).to_bytes(8, "little")
+    block[_CHECKSUM] = _lookup3(bytes(block[_CHECKED])).to_bytes(4, "little")
+    return content[:_BLOCK] + bytes(block) + content[_BLOCK + len(block) :]
+
+
+def _lookup3(key: bytes) -> int:
+    """Bob Jenkins' hash lookup3 (2006, public domain), the checksum of HDF5's metadata."""
+
+    def turned(value: int, by: int) -> int:
+        return value << by & 0xFFFFFFFF | value >> (32 - by)
+
+    state = [(0xDEADBEEF + len(key)) & 0xFFFFFFFF] * 3
+    for first in range(0, len(key), 12):
+        part = key[first : first + 12].ljust(12, b"\0")
+        for k in range(3):
+            state[k] = (state[k] + int.from_bytes(part[4 * k : 4 * k + 4], "little")) & 0xFFFFFFFF
+        if first + 12 < len(key):
+            for k, by in enumerate((4, 6, 8, 16, 19, 4)):  # mix
+                one, two, three = k % 3, (k + 2) % 3, (k + 1) % 3
+                state[one] = (state[one] - state[two]) & 0xFFFFFFFF ^ turned(state[two], by)
+                state[two] = (state[two] + state[three]) & 0xFFFFFFFF
+    for k, by in enumerate((14, 11, 25, 16, 4, 14, 24)):  # final
+        one, two = (k + 2) % 3, (k + 1) % 3
+        state[one] = ((state[one] ^ state[two]) - turned(state[two], by)) & 0xFFFFFFFF
+    return state[2]
 
 
 def is_sealed(path: Path) -> bool:

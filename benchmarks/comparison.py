@@ -84,7 +84,7 @@ def pairs(options: argparse.Namespace) -> dict[str, Any]:
     mapped = map_network(network(options.size, options.dc_a), CHIP)
     settings = Settings(seed=options.seed)
     found = {"different boards": Counter[str](), "one board": Counter[str]()}
-    first: Counter[str] = Counter()
+    first, undecided = Counter[str](), Counter[str]()
     with TemporaryDirectory() as name:
         folder = Path(name)
         for pair in range(options.pairs):
@@ -97,6 +97,7 @@ def pairs(options: argparse.Namespace) -> dict[str, Any]:
             same, _ = compare(("A", one), ("A again", two), settings, controls=False)
             found["different boards"][apart.verdict.value] += 1
             found["one board"][same.verdict.value] += 1
+            undecided.update(q.name for q in same.quantities if q.verdict.value == "not enough data")
             first.update(q.name for q in apart.quantities if q.verdict.value == "different")
             print(f"pair {pair + 1} of {options.pairs}: {apart.verdict.value}; {same.verdict.value}", flush=True)
     power = found["different boards"]["different"] / options.pairs
@@ -105,6 +106,7 @@ def pairs(options: argparse.Namespace) -> dict[str, Any]:
         "pairs": options.pairs, "cv": options.cv, "power": power, "false_alarms": alarms,
         "verdicts": {name: dict(counts) for name, counts in found.items()},
         "quantities_that_differed": dict(first.most_common()),
+        "quantities_not_decided_on_one_board": dict(undecided.most_common()),
     }  # fmt: skip
 
 

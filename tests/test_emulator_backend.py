@@ -538,7 +538,7 @@ def test_missing_and_foreign_files_are_refused(recording: SpikeRecording, tmp_pa
             SpikeRecording.load(tmp_path / f"{name}.h5")
     recording.save(tmp_path / "newer.h5")
     with h5py.File(tmp_path / "newer.h5", "a") as file:
-        file.attrs["format_version"] = 2
+        file.attrs["format_version"] = 3
     with pytest.raises(CorruptFile):
         SpikeRecording.load(tmp_path / "newer.h5")
     files.seal(tmp_path / "newer.h5")
@@ -546,7 +546,7 @@ def test_missing_and_foreign_files_are_refused(recording: SpikeRecording, tmp_pa
         SpikeRecording.load(tmp_path / "newer.h5")
 
 
-@pytest.mark.parametrize("damage", ["spike", "dtype", "no spikes", "no duration", "duration"])
+@pytest.mark.parametrize("damage", ["spike", "dtype", "no spikes", "no runs", "duration"])
 def test_damaged_content_is_refused(recording: SpikeRecording, tmp_path: Path, damage: str) -> None:
     path = tmp_path / "r.h5"
     recording.save(path)
@@ -561,9 +561,11 @@ def test_damaged_content_is_refused(recording: SpikeRecording, tmp_path: Path, d
         elif damage == "no spikes":
             del file["spikes"]
         elif damage == "duration":
-            file.attrs["duration_us"] = "long"
+            runs = file["runs"][...]
+            runs["duration_us"] = runs["reached_us"] = 1
+            file["runs"][...] = runs
         else:
-            del file.attrs["duration_us"]
+            del file["runs"]
     with pytest.raises(CorruptFile, match="hash"):
         SpikeRecording.load(path)
     if damage != "spike":  # with the right hash, other spikes are just another recording

@@ -45,7 +45,7 @@ def compare(
     chip: Chip = DEFAULT_CHIP,
     split: Annotated[int, typer.Option(help="Cut each run into so many repeats; for long stationary runs.", min=1)] = 1,
     margin: Annotated[float, typer.Option(help="Distance across / distance within that still counts as equivalent.")] = 1.2,
-    alpha: Annotated[float, typer.Option(help="Level of the tests, over all of them together.")] = 0.05,
+    alpha: Annotated[float, typer.Option(help="How often equal systems may be called different.")] = 0.01,
     sample: Annotated[int, typer.Option(help="Neurons of each population whose trains are compared pair by pair.")] = 64,
     bin_ms: Annotated[float, typer.Option(help="Bin of spike counts (ms).")] = 50.0,
     window_ms: Annotated[float, typer.Option(help="Window of the spike time tiling coefficient (ms).")] = 5.0,
@@ -64,6 +64,8 @@ def compare(
     0: equivalent. 1: different. 3: not enough data. 2: bad input.
     """
     from bcall_hw import files
+    from bcall_hw.calibrate.run import check_cores
+    from bcall_hw.chip_model import load_chip
     from bcall_hw.compare.page import write_page
     from bcall_hw.compare.run import compare as run
     from bcall_hw.compare.settings import Settings
@@ -73,6 +75,7 @@ def compare(
         victor_purpura_cost_hz=cost_hz, van_rossum_tau_s=tau_ms * 1e-3, seed=seed,
     )  # fmt: skip
     cores = None if recover is None else chosen_cores(recover, "--recover")
+    check_cores(load_chip(chip), cores, 1.0)
     played = {"--source": source, "--stimulus": stimulus, "--rate": rate or None, "--duration-s": duration_s}
     with files.folder_of_one_run(out), progress_bars(as_json) as report:
         sessions = _sessions((a, b), out, played, (repeats, rest_s), calibration, chip, report)

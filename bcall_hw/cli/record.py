@@ -118,7 +118,7 @@ def summary(session: Session) -> dict[str, Any]:
         noted.update(run.recording.noted)
     result: dict[str, Any] = {
         "backend": session.made.backend, "board": session.made.board, "seed": session.made.seed, "repeats": len(runs),
-        "duration_s": runs[0].recording.duration_us * 1e-6 if runs else 0.0, "spikes": sum(len(run.recording) for run in runs),
+        "duration_s": runs[0].recording.duration_us / 1e6 if runs else 0.0, "spikes": sum(len(run.recording) for run in runs),
         "spikes_sha256": hashlib.sha256(b"".join(bytes.fromhex(run.recording.sha256) for run in runs)).hexdigest(),
         "config_sha256": session.config(0).sha256 if session.applied else "",
     }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
@@ -11,6 +12,8 @@ from bcall_hw.compare.result import Comparison, Verdict
 _COLOUR = {Verdict.EQUIVALENT: "green", Verdict.DIFFERENT: "red", Verdict.NOT_ENOUGH_DATA: "yellow"}
 #: Rows of quantities and cores that fill no screen.
 _MOST_ROWS, _MOST_CORES = 44, 5
+#: Letters of a population that are always shown in one line.
+_NAME_WIDTH = 10
 
 
 def show(comparison: Comparison) -> None:
@@ -21,7 +24,7 @@ def show(comparison: Comparison) -> None:
     _cores(comparison)
     for title, rows in (("after learning", comparison.learned), ("parameters recovered", comparison.recovered)):
         if rows:
-            table = Table(*(name.replace("_", " ") for name in rows[0]), title=title)
+            table = Table(*(name.replace("_", " ") for name in rows[0]), title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
             for row in rows:
                 table.add_row(*(escape(_number(value)) for value in row.values()))
             console.print(table)
@@ -48,13 +51,18 @@ def _quantities(comparison: Comparison) -> None:
     rows = comparison.quantities
     telling = [q for q in rows if q.verdict is not Verdict.EQUIVALENT]
     shown = list(rows) if len(rows) <= _MOST_ROWS else telling[:_MOST_ROWS]
-    table = Table("population", "quantity", "distance", "within", "ratio", "at most", "p", "verdict", title="quantities")
+    table = Table(title="quantities", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("population", min_width=_NAME_WIDTH, overflow="fold")
+    table.add_column("quantity", no_wrap=True)
+    for name in ("distance", "within", "ratio", "at most", "p"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
     for q in shown:
-        unit = f" {q.unit}" if q.unit else ""
         ratio = "inf" if q.ratio is None and q.within == 0 and q.distance else _number(q.ratio)
         verdict = f"[{_COLOUR[q.verdict]}]{q.verdict.value}[/]"
-        values = (f"{_number(v)}{unit if v is not None else ''}" for v in (q.distance, q.within))
-        table.add_row(escape(q.population), q.name, *values, ratio, _number(q.ratio_upper), _number(q.p), verdict)
+        values = (_number(value) for value in (q.distance, q.within))
+        name = f"{q.name} ({q.unit})" if q.unit else q.name
+        table.add_row(escape(q.population), name, *values, ratio, _number(q.ratio_upper), _number(q.p), verdict)
     console.print(table)
     if len(shown) < len(rows):
         console.print(f"{len(rows) - len(shown)} more rows: --json, or the report", highlight=False)
@@ -86,4 +94,4 @@ def _number(value: object) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if type(value) is int else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else f"{value:,}" if type(value) is int else str(value)

@@ -109,7 +109,7 @@ def _quantity(
         verdict = Verdict.NOT_ENOUGH_DATA
     elif p < settings.alpha:
         verdict = Verdict.DIFFERENT
-    elif p_equivalence < settings.alpha:
+    elif p_equivalence < settings.alpha_equivalence:
         verdict = Verdict.EQUIVALENT
     else:
         verdict = Verdict.NOT_ENOUGH_DATA

@@ -90,11 +90,15 @@ def _geometry(a: Observed, b: Observed) -> tuple[tuple[int, int, int], int]:
     if chip is not None:
         g = chip.geometry
         return (g.chips, g.cores, g.neurons), g.chip_columns
+    if not any(len(places) for places in a.populations.values()):
+        return (1, 1, 1), 1
     tops = np.max([places.max(axis=0) for places in a.populations.values() if len(places)], axis=0) + 1
     return (int(tops[0]), int(tops[1]), int(tops[2])), int(tops[0])
 
 
 def _cores(rows: list[tuple[IntArray, FloatArray, FloatArray, FloatArray]], settings: Settings) -> tuple[CoreDifference, ...]:
+    if not rows:
+        return ()
     places = np.concatenate([row[0] for row in rows])
     mean = np.concatenate([row[1] for row in rows], axis=1)
     t, p = (np.concatenate([row[k] for row in rows]) for k in (2, 3))

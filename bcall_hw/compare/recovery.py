@@ -70,9 +70,9 @@ def recovered_rows(a: dict[str, FloatArray], b: dict[str, FloatArray], cores: tu
             spread = known and min(float(one.std()), float(two.std())) > 1e-9
             rows.append({
                 "parameter": name, "core": f"{chip}.{core}", "neurons": int(both.sum()),
-                "a_over_nominal": float(np.exp(np.median(one))) if known else None,
-                "b_over_nominal": float(np.exp(np.median(two))) if known else None,
-                "b_over_a": float(np.exp(np.median(two - one))) if known else None,
+                "A / nominal": float(np.exp(np.median(one))) if known else None,
+                "B / nominal": float(np.exp(np.median(two))) if known else None,
+                "B / A": float(np.exp(np.median(two - one))) if known else None,
                 "spread": float(np.std(two - one)) if known else None,
                 "correlation": float(np.corrcoef(one, two)[0, 1]) if spread else None,
             })  # fmt: skip

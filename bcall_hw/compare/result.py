@@ -54,7 +54,7 @@ class Quantity(Record):
         distance: mean distance between a repeat of A and a repeat of B; None where it is undefined (too few spikes).
         within: mean distance between two repeats of one side.
         ratio: distance / within, None where it is undefined; infinite ratios are told as None with within = 0.
-        ratio_upper: one-sided 95 % upper bound of the ratio.
+        ratio_upper: one-sided upper bound of the ratio at the level of the equivalence test.
         p: of no difference at all (permutation of repeats), Holm-corrected over all quantities and populations.
         p_equivalence: of a ratio of at least the margin, Holm-corrected.
         equivalent: no difference was found, and the ratio is proved to be below the margin.

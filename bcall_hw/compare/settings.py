@@ -9,6 +9,9 @@ from pydantic import Field
 from bcall_hw.random_bits import MAX_SEED
 from bcall_hw.records import Record
 
+#: More repeats of a side are left out of a comparison, and it says so: their pairs grow with the square.
+MOST_REPEATS = 200
+
 _Positive = Annotated[float, Field(gt=0, le=1e6)]
 
 
@@ -17,7 +20,9 @@ class Settings(Record):
 
     Attributes:
         margin: distance across / distance within that still counts as equivalent.
-        alpha: level of the tests, over all quantities and populations together (Holm).
+        alpha: level of the tests of a difference, over all quantities and populations together (Holm): how often two equal
+            systems may be called different.
+        alpha_equivalence: level of the tests of equivalence, likewise: how often a quantity at the margin may pass.
         min_repeats: repeats that each side needs.
         permutations: of repeats, for the test of no difference; more are drawn where many tests share the level.
         sample: neurons of each population whose trains are compared pair by pair; rates and intervals take all.
@@ -30,12 +35,13 @@ class Settings(Record):
     """
 
     margin: Annotated[float, Field(gt=1, le=100)] = 1.2
-    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
+    alpha_equivalence: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     min_repeats: Annotated[int, Field(ge=3, le=1000)] = 10
     permutations: Annotated[int, Field(ge=99, le=1_000_000)] = 9999
     sample: Annotated[int, Field(ge=1, le=65536)] = 64
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
-    split: Annotated[int, Field(ge=1, le=10_000)] = 1
+    split: Annotated[int, Field(ge=1, le=MOST_REPEATS)] = 1
     bin_s: _Positive = 0.05
     sttc_window_s: _Positive = 0.005
     victor_purpura_cost_hz: _Positive = 100.0

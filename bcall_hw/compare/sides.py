@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from bcall_hw.arrays import IntArray
 from bcall_hw.compare.result import Side
+from bcall_hw.compare.settings import MOST_REPEATS
 from bcall_hw.compare.trains import Trains
 from bcall_hw.errors import InvalidValue
 from bcall_hw.recording import SpikeRecording
-from bcall_hw.recording.session import Session, same_stimulus
-from bcall_hw.recording.spikes import indices_in
+from bcall_hw.recording.session import Session
+from bcall_hw.recording.spikes import NOTED, indices_in
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,7 @@ class Observed:
     conditions: tuple[tuple[SpikeRecording, ...], ...]
     stimuli: tuple[int, ...]
     populations: Mapping[str, IntArray]
+    notes: tuple[str, ...] = ()
 
     @property
     def repeats(self) -> int:
@@ -63,18 +66,26 @@ class Observed:
         duration_s = self._grouped[condition][0].duration_s
         return Trains(np.concatenate(times), np.concatenate(starts), duration_s)
 
+    def keys(self) -> list[tuple[int, str]]:
+        """What each condition is: length (us) and hash of the stimulus, "" where that is not known."""
+        lengths = [repeats[0].duration_us for repeats in self.conditions]
+        hashes = [self.session.stimuli[index].sha256 if index >= 0 else "" for index in self.stimuli]
+        return list(zip(lengths, hashes, strict=True))
+
     def side(self) -> Side:
         """The row of the report."""
         made, runs = self.session.made, self.runs
         first = self.session.runs[0] if self.session.runs else None
         config = self.session.config(first.config).sha256 if first is not None and first.config >= 0 else ""
-        lost = {
-            name: sum(run.noted.get(name, 0) for run in runs) for name in ("dropped", "wraps", "before", "after", "bounced")
-        }
-        notes = [*self.session.notes, *(f"{count} spikes noted as {name}" for name, count in lost.items() if count)]
+        lost = {name: sum(run.noted.get(name, 0) for run in runs) for name in NOTED}
+        notes = [
+            *self.session.notes,
+            *self.notes,
+            *(f"{count} spikes noted as {name}" for name, count in lost.items() if count),
+        ]
         return Side(
             label=self.label, source=self.source, backend=made.backend, board=made.board, seed=made.seed, version=made.version,
-            repeats=self.repeats, duration_s=sum(repeats[0].duration_us for repeats in self.conditions) * 1e-6,
+            repeats=self.repeats, duration_s=sum(repeats[0].duration_us for repeats in self.conditions) / 1e6,
             spikes=sum(len(run) for run in runs), config_sha256=config, stimulus_sha256=_stimulus_sha256(self),
             calibration_sha256=made.calibration_sha256, notes=tuple(notes),
         )  # fmt: skip
@@ -102,8 +113,9 @@ def observe(session: Session, label: str, source: str, split: int = 1) -> Observ
         raise InvalidValue("holds no complete run", where=source, used=f"{len(session.runs)} runs", fix="Record it again.")
     most = max(len(repeats) for repeats in found.values())
     chosen = {key: repeats for key, repeats in found.items() if len(repeats) == most}
-    conditions = tuple(tuple(repeats) for repeats in chosen.values())
-    return Observed(label, source, session, conditions, tuple(key[0] for key in chosen), session.populations)
+    conditions = tuple(tuple(repeats[:MOST_REPEATS]) for repeats in chosen.values())
+    notes = (f"{most} repeats: the first {MOST_REPEATS} are compared",) if most > MOST_REPEATS else ()
+    return Observed(label, source, session, conditions, tuple(key[0] for key in chosen), session.populations, notes)
 
 
 def _parts(recording: SpikeRecording, split: int) -> list[SpikeRecording]:
@@ -123,13 +135,15 @@ def matched(a: Observed, b: Observed) -> tuple[Observed, Observed]:
     Raises:
         InvalidValue: they played other stimuli, for other times, or their populations differ.
     """
-    pairs = list[tuple[int, int]]()
-    taken = set[int]()
-    for row in range(len(a.stimuli)):
-        found = [k for k in range(len(b.stimuli)) if k not in taken and _same_condition(a, row, b, k)]
-        if found:
-            pairs.append((row, found[0]))
-            taken.add(found[0])
+    pairs, free = list[tuple[int, int]](), defaultdict[tuple[int, str], list[int]](list)
+    keys = [side.keys() for side in (a, b)]
+    if not (all(known for _, known in keys[0]) and all(known for _, known in keys[1])):
+        keys = [[(duration_us, "") for duration_us, _ in of_side] for of_side in keys]  # a side does not say what it played
+    for row, key in enumerate(keys[1]):
+        free[key].append(row)
+    for row, key in enumerate(keys[0]):
+        if free[key]:
+            pairs.append((row, free[key].pop(0)))
     if not pairs:
         used, limit = _told(b), _told(a)
         fix = "Record both sides with the same stimulus and length."
@@ -137,23 +151,11 @@ def matched(a: Observed, b: Observed) -> tuple[Observed, Observed]:
             "the two sides did not play the same", where=f"{a.source} and {b.source}", used=used, limit=limit, fix=fix
         )
     sides = []
-    for side, column in ((a, 0), (b, 1)):
+    for side, column, own in zip((a, b), (0, 1), _populations(a, b), strict=True):
         rows = [pair[column] for pair in pairs]
-        conditions = tuple(side.conditions[row] for row in rows)
-        sides.append(Observed(side.label, side.source, side.session, conditions, tuple(side.stimuli[r] for r in rows), {}))
-    populations = _populations(a, b)
-    first, second = (
-        Observed(side.label, side.source, side.session, side.conditions, side.stimuli, own)
-        for side, own in zip(sides, populations, strict=True)
-    )
-    return first, second
-
-
-def _same_condition(a: Observed, row: int, b: Observed, other: int) -> bool:
-    if a.conditions[row][0].duration_us != b.conditions[other][0].duration_us:
-        return False
-    one, two = a.stimuli[row], b.stimuli[other]
-    return one < 0 or two < 0 or same_stimulus(a.session.stimuli[one], b.session.stimuli[two])
+        conditions, stimuli = tuple(side.conditions[row] for row in rows), tuple(side.stimuli[row] for row in rows)
+        sides.append(replace(side, conditions=conditions, stimuli=stimuli, populations=own))
+    return sides[0], sides[1]
 
 
 def _told(side: Observed) -> str:

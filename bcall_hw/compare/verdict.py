@@ -112,7 +112,7 @@ def _equivalence(matrix: FloatArray, is_a: BoolArray, across: float, within: flo
     if error == 0:
         return float(log_ratio >= np.log(settings.margin)), across / within
     p = float(stats.t.sf((np.log(settings.margin) - log_ratio) / error, freedom))
-    return p, float(np.exp(log_ratio + error * stats.t.isf(settings.alpha, freedom)))
+    return p, float(np.exp(log_ratio + error * stats.t.isf(settings.alpha_equivalence, freedom)))
 
 
 def holm(p_values: FloatArray) -> FloatArray:

@@ -86,7 +86,7 @@ def _read_npz(path: Path) -> tuple[dict[str, Any] | None, dict[str, npt.NDArray[
     if not files.is_file(path):
         raise FileProblem("no such file", where=str(path)[:200])
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             columns = {name: np.asarray(file[name], dtype=np.int64) for name in _COLUMNS}
             return _checked_head(json.loads(str(file["head"])), path), columns
     except (OSError, ValueError, KeyError, EOFError, TypeError) as problem:
