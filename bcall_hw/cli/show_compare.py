@@ -12,8 +12,8 @@ from bcall_hw.compare.result import Comparison, Verdict
 _COLOUR = {Verdict.EQUIVALENT: "green", Verdict.DIFFERENT: "red", Verdict.NOT_ENOUGH_DATA: "yellow"}
 #: Rows of quantities and cores that fill no screen.
 _MOST_ROWS, _MOST_CORES = 44, 5
-#: Letters of a population that are always shown in one line.
-_NAME_WIDTH = 10
+#: The longest name of a quantity, indented.
+_NAME_WIDTH = 23
 
 
 def show(comparison: Comparison) -> None:
@@ -52,17 +52,20 @@ def _quantities(comparison: Comparison) -> None:
     telling = [q for q in rows if q.verdict is not Verdict.EQUIVALENT]
     shown = list(rows) if len(rows) <= _MOST_ROWS else telling[:_MOST_ROWS]
     table = Table(title="quantities", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("population", min_width=_NAME_WIDTH, overflow="fold")
-    table.add_column("quantity", no_wrap=True)
+    table.add_column("population, quantity", min_width=_NAME_WIDTH, overflow="fold")
     for name in ("distance", "within", "ratio", "at most", "p"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
+    population = None
     for q in shown:
+        if q.population != population:
+            population = q.population
+            table.add_row(f"[bold]{escape(population)}[/]")
         ratio = "inf" if q.ratio is None and q.within == 0 and q.distance else _number(q.ratio)
         verdict = f"[{_COLOUR[q.verdict]}]{q.verdict.value}[/]"
         values = (_number(value) for value in (q.distance, q.within))
-        name = f"{q.name} ({q.unit})" if q.unit else q.name
-        table.add_row(escape(q.population), name, *values, ratio, _number(q.ratio_upper), _number(q.p), verdict)
+        name = f"  {q.name} ({q.unit})" if q.unit else f"  {q.name}"
+        table.add_row(name, *values, ratio, _number(q.ratio_upper), _number(q.p), verdict)
     console.print(table)
     if len(shown) < len(rows):
         console.print(f"{len(rows) - len(shown)} more rows: --json, or the report", highlight=False)
