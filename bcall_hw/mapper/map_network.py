@@ -27,7 +27,7 @@ from bcall_hw.mapper.options import MapOptions
 from bcall_hw.mapper.place import Placement, place, room_problems, wished_places
 from bcall_hw.mapper.registers import mapped_network, reach_of_inputs
 from bcall_hw.mapper.round_trip import differences
-from bcall_hw.mapper.sram import destination_problems, source_problems
+from bcall_hw.mapper.sram import crowded_poisson_problems, destination_problems, source_problems
 from bcall_hw.mapper.synapses import Synapses
 from bcall_hw.mapper.tag_limits import full_core_problems, wished_tag_problems
 from bcall_hw.mapper.tags import Routes, assign_tags
@@ -83,6 +83,9 @@ def map_network(
     ready = prepared(network, chip, options, mapping, efficacy)
     if ready.synapses.network is not network:  # relays have parameters too
         known = code_problems(ready.synapses.network, boards[-1], mapping, calibration)
+    impossible = crowded_poisson_problems(ready.synapses, chip)
+    if impossible:
+        raise NetworkDoesNotFit(known + ready.problems + impossible, subject)
     known += ready.problems + wished_tag_problems(ready.synapses, boards[-1])
     failed: list[list[BcallError]] = []
     for board in calibrated_first(ready.synapses.network, boards, calibration):

@@ -12,7 +12,7 @@ from bcall_hw.mapper.board import Board
 from bcall_hw.mapper.place import Placement
 from bcall_hw.mapper.synapses import Synapses
 from bcall_hw.mapper.tags import Routes
-from bcall_hw.network import Network
+from bcall_hw.network import Input, Network
 
 
 def source_problems(network: Network, chip: ChipModel) -> list[BcallError]:
@@ -48,6 +48,21 @@ def destination_problems(synapses: Synapses, placement: Placement, board: Board,
     return problems + _poisson_problems(synapses, board, chips)
 
 
+def crowded_poisson_problems(synapses: Synapses, chip: ChipModel) -> list[BcallError]:
+    """Poisson inputs with more targets than the chips hold that they can reach: no placement helps."""
+    mine = [i for i in synapses.network.inputs if i.poisson]
+    is_poisson = np.zeros(synapses.sources, dtype=bool)
+    for group in mine:
+        is_poisson[synapses.rows[group.name]] = True
+    targets = np.unique(synapses.target[is_poisson[synapses.source]]).size
+    limit = chip.poisson.target_chips * chip.geometry.cores * chip.geometry.neurons
+    if targets <= limit:
+        return []
+    fix = "Give them fewer targets, or drive some inputs by the list."
+    what, where = "Poisson sources all reach one chip, which has not so many neurons", _names(mine)
+    return [StimulusProblem(what, where=where, used=targets, limit=limit, fix=fix)]
+
+
 def _poisson_problems(synapses: Synapses, board: Board, chips: BoolArray) -> list[BcallError]:
     mine = [i for i in synapses.network.inputs if i.poisson]
     rows = [chips[synapses.rows[i.name]] for i in mine]
@@ -58,8 +73,11 @@ def _poisson_problems(synapses: Synapses, board: Board, chips: BoolArray) -> lis
     names = ", ".join(f"chip {board.chips[c]}" for c in reached.tolist())
     fix = "Place their targets on one chip, or drive some inputs by the list."
     what = f"Poisson sources all reach one chip, but their targets are on {names}"
-    where = "inputs " + ", ".join(repr(i.name) for i in mine)
-    return [StimulusProblem(what, where=where, used=int(reached.size), limit=limit, fix=fix)]
+    return [StimulusProblem(what, where=_names(mine), used=int(reached.size), limit=limit, fix=fix)]
+
+
+def _names(inputs: list[Input]) -> str:
+    return "inputs " + ", ".join(repr(i.name) for i in inputs)
 
 
 def _by_chip(board: Board, reach: BoolArray) -> BoolArray:
