@@ -50,8 +50,8 @@ class Backend(Protocol):
         """Play a stimulus and record the monitored spikes of the run.
 
         Args:
-            sink: is given the spikes as they become known, all of them in order; at the end, where a backend knows them only
-                then.
+            sink: is given spikes as they become known, in order. The recording has the last word: a board's link may show
+                only later that a spike was none of the run, or that some were still to come.
         """
         ...
 

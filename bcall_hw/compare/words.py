@@ -20,7 +20,8 @@ def reason(
         return f"{min(repeats)} repeats on a side, {settings.min_repeats} are needed"
     shown = "infinitely often" if np.isinf(ratio) else f"{ratio:.3g} times"
     if verdict is Verdict.DIFFERENT:
-        return f"the distance across is {shown} that within, and the labels of the repeats matter"
+        small = f"; less than the margin of {settings.margin:g}, but no chance" if upper < settings.margin else ""
+        return f"the distance across is {shown} that within, and the labels of the repeats matter{small}"
     if verdict is Verdict.EQUIVALENT:
         return f"the ratio is {ratio:.3g}, at most {upper:.3g}"
     return f"no difference found, but the ratio may be as large as {upper:.3g} (margin {settings.margin:g})"

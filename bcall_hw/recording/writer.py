@@ -128,6 +128,11 @@ class SessionWriter:
             row["reached_us"] = reached_us
             self._rewrite(row)
 
+    def restarted(self) -> None:
+        """The spikes of the run come once more, from its beginning; those before do not count."""
+        row = self._run()
+        row["first_spike"], row["spikes"] = self._rows["spikes"], 0
+
     def ended(self, noted: Mapping[str, int] | None = None) -> None:
         """The run went to its end."""
         row = self._run()

@@ -13,10 +13,10 @@ import numpy as np
 
 from bcall_hw.backend import Sink
 from bcall_hw.backend.samna_board import registers
-from bcall_hw.backend.samna_board.client import Client
+from bcall_hw.backend.samna_board.client import Client, Part
 from bcall_hw.backend.samna_board.hold import BoardLock
 from bcall_hw.backend.samna_board.opening import ASK_S, check_options, chosen_board, microseconds, start_samna
-from bcall_hw.backend.samna_board.spikes import Read, spikes_of_run
+from bcall_hw.backend.samna_board.spikes import Forerunner, Read, spikes_of_run
 from bcall_hw.chip_config import WORD_DTYPE, ChipConfig, Words
 from bcall_hw.chip_model import DEFAULT_CHIP, ChipModel, load_chip
 from bcall_hw.errors import (
@@ -107,10 +107,12 @@ class SamnaBoard:
             opening.pop_all()
         self._at_exit = weakref.finalize(self, _let_go, self._client, lock, virtual)
 
-    def _request(self, do: str, doing: str, seconds: float, body: bytes = b"", **head: Any) -> tuple[dict[str, Any], bytes]:
+    def _request(
+        self, do: str, doing: str, seconds: float, body: bytes = b"", part: Part | None = None, **head: Any
+    ) -> tuple[dict[str, Any], bytes]:
         """A request to the worker; what stopped a virtual board of its own is told instead of its consequences."""
         try:
-            return self._client.request(do, doing, seconds, body, **head)
+            return self._client.request(do, doing, seconds, body, part=part, **head)
         except BackendProblem:
             if self._client.state != "running" and self._lock is not None:
                 self._lock.release()  # the board can be opened again
@@ -247,7 +249,7 @@ class SamnaBoard:
         Args:
             stimulus: list and Poisson sources.
             duration_s: a multiple of 1 us; of its time step on a virtual board of its own, as on the emulator.
-            sink: is given all spikes at the end of the run.
+            sink: see `Backend.run`; what came by then, some times in a second.
 
         Raises:
             StimulusProblem: what the board cannot play, or would play elsewhere.
@@ -262,10 +264,12 @@ class SamnaBoard:
         if poisson or self._poisson_was_on:
             self._set_rates(stimulus)
         self._poisson_was_on = poisson
+        ahead = None if sink is None else Forerunner(self._chip, duration_us, sink)
         dropped, sent = self._client.dropped, self._virtual.spikes_sent if self._virtual else 0
         answer, body = self._request(
             "run", "running", duration_us * 1e-6 + _RUN_MORE_S, duration_us=duration_us, listed=listed, poisson=poisson,
-            quiet_s=self._quiet_s, most=self._most,
+            quiet_s=self._quiet_s, most=self._most, parts=sink is not None,
+            part=ahead,
         )  # fmt: skip
         read = Read.unpack(body, answer["readings"])
         if self._virtual is not None:
@@ -293,8 +297,8 @@ class SamnaBoard:
         self._tell_loss(self._client.dropped - dropped, missing)
         noted = {"dropped": self._client.dropped - dropped, "wraps": found.wraps, **self.left_out}
         seed = self._virtual.board.profile.seed if self._virtual else None
-        if sink is not None:
-            sink(found.spikes, duration_us)
+        if ahead is not None:
+            ahead.end(found.spikes)
         return SpikeRecording(found.spikes, duration_us, self.name, seed, board=self.board, noted=noted)
 
     def _all_of(self, read: Read, sent: int, at_us: int) -> Read:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,10 @@ def _inherited(python: str) -> dict[str, str]:
     """The environment, without what would lead another interpreter to this one's modules."""
     own = python == sys.executable
     return {name: value for name, value in os.environ.items() if own or name not in ("PYTHONPATH", "PYTHONHOME")}
+
+
+#: Takes readings and bytes that the worker sends ahead of its answer.
+Part = Callable[[list[list[int]], bytes], None]
 
 
 class Client:
@@ -136,13 +140,16 @@ class Client:
             if text:
                 self._lines.append(text)
 
-    def request(self, do: str, doing: str, seconds: float, body: bytes = b"", **head: Any) -> tuple[dict[str, Any], bytes]:
+    def request(
+        self, do: str, doing: str, seconds: float, body: bytes = b"", *, part: Part | None = None, **head: Any
+    ) -> tuple[dict[str, Any], bytes]:
         """Ask the worker for something and wait for the answer.
 
         Args:
             do: the request, as in `worker/main.py`.
             doing: the same for people: "opening board X".
             seconds: time limit.
+            part: is given what the worker sends ahead of its answer.
 
         Raises:
             WorkerDied, WorkerHangs: it ended, or did not answer in time; it is gone then.
@@ -159,7 +166,9 @@ class Client:
             self._asked += 1
             self.holds_board = self.holds_board or do == "open"
             frames.send(self._socket, {"do": do, "seconds": seconds, "number": self._asked, **head}, body)
-            answer = frames.receive(self._socket)
+            while (answer := frames.receive(self._socket)) is not None and "part" in answer[0]:
+                if part is not None:
+                    part(answer[0]["part"], answer[1])
             if answer is not None:
                 with self._answered:
                     if not self._answered.wait_for(lambda: self._seen >= self._asked, _LINES_S):

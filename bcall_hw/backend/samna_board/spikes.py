@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bcall_hw.arrays import IntArray
+from bcall_hw.backend import Sink
 from bcall_hw.chip_model import ChipModel
 from bcall_hw.errors import TimestampsBroken
 from bcall_hw.recording import SPIKE_DTYPE
+from bcall_hw.recording.spikes import Spikes
 
 #: A spike may carry a stamp so much later than the host's clock says (us): clocks differ.
 _SLACK_US = 50_000
@@ -76,6 +78,36 @@ class Sorted:
     wraps: int
 
 
+class Forerunner:
+    """Gives a sink the spikes of a run that goes on, as far as they can be told by then.
+
+    Args:
+        duration_us: of the run; later spikes and those from before it are left out.
+    """
+
+    def __init__(self, chip: ChipModel, duration_us: int, sink: Sink) -> None:
+        self._chip, self._duration_us, self._sink, self._last_us = chip, duration_us, sink, 0
+        self._given = [np.zeros(0, dtype=SPIKE_DTYPE)]
+
+    def __call__(self, readings: list[list[int]], body: bytes) -> None:
+        """What the worker sent ahead; a stamp from before the reset is no spike of the run, and is left to its end."""
+        read = Read.unpack(body, readings)
+        times = unwrapped_us(read, self._chip)
+        kept = np.flatnonzero((times > 0) & (times <= np.minimum(self._duration_us, read.host_us + _SLACK_US)))
+        spikes = _in_order(read, times, kept)
+        spikes = spikes[spikes["time_us"] >= self._last_us]
+        if len(spikes):
+            self._last_us = int(spikes["time_us"][-1])
+            self._given.append(spikes)
+            self._sink(spikes, self._last_us)
+
+    def end(self, spikes: Spikes) -> None:
+        """Give the rest of the run's spikes, if those before were its first ones; else the recording alone tells."""
+        given = np.concatenate(self._given)
+        if np.array_equal(given, spikes[: len(given)]):
+            self._sink(spikes[len(given) :], self._duration_us)
+
+
 def unwrapped_us(read: Read, chip: ChipModel) -> IntArray:
     """Time of each spike since the reset of the time stamps (us).
 
@@ -104,15 +136,19 @@ def spikes_of_run(read: Read, chip: ChipModel, duration_us: int, debounce_us: in
             "time stamps do not belong to the run", where="samna", used=used, limit=f"{duration_us} us", fix=fix
         )
     kept = np.flatnonzero(~stale & ~late)
-    spikes = np.zeros(kept.size, dtype=SPIKE_DTYPE)
-    spikes["time_us"] = times[kept]
-    for name in ("chip", "core", "neuron"):
-        spikes[name] = getattr(read, name)[kept]
-    spikes = spikes[np.lexsort((spikes["neuron"], spikes["core"], spikes["chip"], spikes["time_us"]))]
+    spikes = _in_order(read, times, kept)
     debounced = without_bounces(spikes, debounce_us)
     last_us = int(debounced["time_us"].max(initial=0))
     wraps = last_us // ((chip.timestamps.max_us + 1) * chip.timestamps.unit_us)
     return Sorted(debounced, int(late.sum()), int(stale.sum()), len(spikes) - len(debounced), wraps)
+
+
+def _in_order(read: Read, times: IntArray, kept: IntArray) -> Spikes:
+    spikes = np.zeros(kept.size, dtype=SPIKE_DTYPE)
+    spikes["time_us"] = times[kept]
+    for name in ("chip", "core", "neuron"):
+        spikes[name] = getattr(read, name)[kept]
+    return spikes[np.lexsort((spikes["neuron"], spikes["core"], spikes["chip"], spikes["time_us"]))]
 
 
 def _after_reset(times: IntArray) -> int:

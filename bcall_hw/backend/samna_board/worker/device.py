@@ -8,7 +8,7 @@ import socket
 import struct
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .adapters import Adapter, NoSuchBoard
@@ -160,9 +160,18 @@ class Device:
                 self._rates[source] = rate
 
     def run(
-        self, parent: socket.socket, duration_us: int, listed: bool, poisson: bool, quiet_s: float, most: int
+        self,
+        parent: socket.socket,
+        duration_us: int,
+        listed: bool,
+        poisson: bool,
+        quiet_s: float,
+        most: int,
+        part: Callable[[list[tuple[int, int]], list[bytes]], None] | None = None,
     ) -> tuple[list[tuple[int, int]], list[bytes], int]:
         """Reset the time stamps, start the generators, wait, stop, and read until the board is quiet.
+
+        `part` is given the same readings and spikes some times in a second of the run, as they come.
 
         Returns:
             For each reading (spikes, us that the run had lasted by the host); the spikes as time stamps (int32), chips, cores
@@ -174,6 +183,7 @@ class Device:
         stale, self._idle = self._idle + len(self._events()), 0
         readings: list[tuple[int, int]] = []
         columns = [array("i"), array("H"), array("H"), array("H")]
+        given, given_us, given_readings = 0, 0, 0
         self._api.reset_timestamp()
         began = time.monotonic()
         if poisson:
@@ -185,6 +195,9 @@ class Device:
                 self._read(columns, readings, max(slept_us, _us_since(began)))
                 if len(columns[0]) > most:
                     break
+                if part is not None and slept_us - given_us >= _SLICE_US:
+                    part(readings[given_readings:], [column[given:].tobytes() for column in columns])
+                    given, given_us, given_readings = len(columns[0]), slept_us, len(readings)
         finally:
             if listed:
                 self._generator.stop()
