@@ -115,7 +115,12 @@ def population(
         counts = rng.poisson(chosen[shown] * end_s)
         raster.append((rng.uniform(0, end_s, counts.sum()), np.repeat(shown, counts).astype(np.int64)))
     return PopulationPicture(
-        addresses, np.maximum(mean, 0), isi, z, (raster[0], raster[1]), shown.astype(np.int64),
+        addresses,
+        np.maximum(mean, 0),
+        isi,
+        z,
+        (raster[0], raster[1]),
+        shown.astype(np.int64),
         {name: _matrix(rng, name) for name in UNITS},
     )
 

@@ -19,10 +19,23 @@ from bcall_hw import __version__, files
 from bcall_hw.arrays import FloatArray, IntArray
 from bcall_hw.compare.result import Comparison, Pictures, PopulationPicture, Verdict
 
-_SCRIPTS = ("values.js", "tables.js", "summary.js", "tabs.js", "plot.js", "raster.js", "scatter.js", "matrix.js", "board.js", "main.js")
+_SCRIPTS = (
+    "values.js",
+    "tables.js",
+    "summary.js",
+    "tabs.js",
+    "plot.js",
+    "raster.js",
+    "scatter.js",
+    "matrix.js",
+    "board.js",
+    "main.js",
+)
 _SIGN = {Verdict.EQUIVALENT: "=", Verdict.DIFFERENT: "\u2260", Verdict.NOT_ENOUGH_DATA: "?"}
 #: Steps of a time in the page: finer than a spike's microsecond in every raster that a page can hold.
 _TICKS = 2**32 - 1
+#: Larger integers lose digits in JavaScript.
+_EXACT = 2**53 - 1
 
 
 def write_page(path: Path, comparison: Comparison, pictures: Pictures) -> None:
@@ -66,7 +79,7 @@ def _json(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Only what JSON has: NaN becomes null, infinities become words."""
+    """Only what JavaScript reads back: NaN becomes null, infinities and huge integers become words."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -75,6 +88,8 @@ def _plain(value: Any) -> Any:
         return _plain(value.tolist())
     if isinstance(value, Verdict):
         return value.value
+    if isinstance(value, int) and abs(value) > _EXACT:
+        return str(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else f"{'-' if value < 0 else ''}infinity"
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -8,12 +8,12 @@ function boardLayout(width) {
   const [chips, cores, neurons] = PICTURES.geometry, columns = Math.max(1, Math.min(chips, PICTURES.chip_columns));
   const coreColumns = Math.ceil(Math.sqrt(cores)), seats = Math.ceil(Math.sqrt(neurons));
   const coreRows = Math.ceil(cores / coreColumns), chipRows = Math.ceil(chips / columns);
-  const gap = 10, title = 20, space = 26;
-  const fits = (width - space * (columns - 1) - columns * gap * (coreColumns - 1)) / (columns * coreColumns);
-  const core = Math.max(24, Math.min(190, fits));
+  const gap = 10, title = 20, space = 26, pad = 2;
+  const fits = (width - 2 * pad - space * (columns - 1) - columns * gap * (coreColumns - 1)) / (columns * coreColumns);
+  const core = Math.max(24, Math.min(150, fits));
   const chipWide = coreColumns * core + (coreColumns - 1) * gap, chipTall = coreRows * (core + 16) + (coreRows - 1) * 4;
   const corner = (chip, number) => [
-    (chip % columns) * (chipWide + space) + (number % coreColumns) * (core + gap),
+    pad + (chip % columns) * (chipWide + space) + (number % coreColumns) * (core + gap),
     Math.floor(chip / columns) * (chipTall + space + title) + title + 16 + Math.floor(number / coreColumns) * (core + 20),
   ];
   return { chips, cores, neurons, seats, core, corner, cell: core / seats, height: chipRows * (chipTall + space + title) };
@@ -44,7 +44,7 @@ function seatColour(population, index) {
 
 function paintBoard(canvas, seats) {
   const { pen } = sized(canvas, (width) => boardLayout(width).height);
-  const layout = boardLayout(canvas.parentElement.clientWidth || 900);
+  const layout = boardLayout(widthFor(canvas));
   pen.textBaseline = "alphabetic";
   for (let chip = 0; chip < layout.chips; chip++) {
     const [left, top] = layout.corner(chip, 0);

@@ -23,10 +23,12 @@ function repeatName(index, ofA, side) {
   return index < ofA ? `A repeat ${index + 1}` : `B repeat ${index - ofA + 1}`;
 }
 
+const matrixSize = (width) => Math.max(60, Math.min(width - 140, 480));
+
 function paintMatrix(canvas, population, quantity, unit) {
   const { side } = population.matrices[quantity], values = matrixOf(population, quantity), range = offDiagonal(values, side);
-  const { pen, width } = sized(canvas, (wide) => Math.min(wide - 92, 520) + 64, 640);
-  const square = { left: 44, top: 34, size: Math.min(width - 140, 472), side }, ofA = COMPARISON.sides[0].repeats;
+  const { pen, width } = sized(canvas, (wide) => matrixSize(wide) + 48, 640);
+  const square = { left: 44, top: 34, size: matrixSize(width), side }, ofA = COMPARISON.sides[0].repeats;
   square.cell = square.size / Math.max(1, side);
   const edge = (k) => Math.round(k * square.cell);
   for (let row = 0; row < side; row++) {
@@ -92,7 +94,7 @@ function matrixPanel(panel) {
     return null;
   }
   let population = drawn[0], quantity = Object.keys(population.matrices)[0], square = null;
-  const canvas = element("canvas", { id: "matrix-map", role: "img", tabindex: "0" }), status = element("p", { class: "small", id: "matrix-status" });
+  const canvas = element("canvas", { id: "matrix-map", role: "img" }), status = element("p", { class: "small", id: "matrix-status" });
   const unit = () => (COMPARISON.quantities.find((row) => row.name === quantity) || { unit: "" }).unit;
   const draw = () => {
     square = paintMatrix(canvas, population, quantity, unit());

@@ -15,10 +15,14 @@ function hideTip() {
   document.getElementById("tip").hidden = true;
 }
 
-// Canvas in CSS pixels; a hidden one, which is drawn for paper, has no width of its own.
+// A hidden canvas has no width of its own; it is drawn only for paper.
+const PAPER_WIDTH = 680;
+const widthFor = (canvas) => canvas.parentElement.clientWidth || PAPER_WIDTH;
+
+// Canvas in CSS pixels.
 function sized(canvas, height, widest = Infinity) {
   const ratio = devicePixelRatio || 1;
-  const width = Math.min(widest, canvas.parentElement.clientWidth || 900);
+  const width = Math.min(widest, widthFor(canvas));
   const tall = typeof height === "function" ? height(width) : height;
   canvas.style.width = `${width}px`;
   canvas.style.height = `${tall}px`;
@@ -136,7 +140,7 @@ class Plot {
   fromY(area, pixel) { return this.y[0] + (area.top + area.height - pixel) / area.height * (this.y[1] - this.y[0]); }
 
   draw() {
-    if (this.canvas.closest("[hidden]") && !matchMedia("print").matches) return;
+    if (this.canvas.closest("[hidden]") && !onPaper) return;
     const { pen, width, height, ratio } = sized(this.canvas, this.parts.height, this.parts.widest);
     Object.assign(this, { pen, wide: width, tall: height, ratio });
     const areas = this.areas();

@@ -33,9 +33,10 @@ function hits(spikes, view, size, buffer) {
   const rowTall = tall / (view.y[1] - view.y[0]), markTall = Math.max(1, Math.min(size.tallest, Math.floor(rowTall * 0.8)));
   const from = firstAt(times, start), to = firstAt(times, Math.ceil(toTick(view.x[1])) + 1);
   const markWide = to - from < 4000 ? 2 * size.unit : size.unit;
+  const [lowest, highest] = [view.y[0] - 1, view.y[1]];
   for (let k = from; k < to; k++) {
     const row = rows[k];
-    if (row < view.y[0] - 1 || row > view.y[1]) continue;
+    if (row < lowest || row > highest) continue;
     const x = ((times[k] - start) * scale) | 0;
     const top = Math.floor(tall - (row + 0.5 - view.y[0]) * rowTall - markTall / 2 + 0.5);
     const right = Math.min(wide, x + markWide), bottom = Math.min(tall, top + markTall);
@@ -46,21 +47,35 @@ function hits(spikes, view, size, buffer) {
   return (to - from) * markTall * markWide;
 }
 
-// Two inks on white: where both sides fire, the paper is dark.
-function inked(image, buffers, sides, strength) {
-  const tables = sides.map((side) => SIDE_RGB[side].map((channel) => {
-    const table = new Float32Array(256);
-    for (let count = 0; count < 256; count++) table[count] = 1 - (1 - Math.exp(-strength * count)) * (1 - channel / 255);
-    return table;
-  }));
-  const [one, two] = buffers, pixels = image.data, last = 255;
-  for (let k = 0, at = 0; k < one.length; k++, at += 4) {
-    const a = Math.min(last, one[k]), b = two ? Math.min(last, two[k]) : 0;
+// Two inks on white: where both sides fire, the paper is dark. A colour for each (hits of one ink, hits of the other) up to 15.
+function inkTable(sides, strength) {
+  const table = new Uint32Array(256), paper = (side, count, channel) =>
+    1 - (1 - Math.exp(-strength * count)) * (1 - SIDE_RGB[side][channel] / 255);
+  const bytes = new Uint8ClampedArray(table.buffer);
+  for (let k = 0; k < 256; k++) {
     for (let channel = 0; channel < 3; channel++) {
-      pixels[at + channel] = last * tables[0][channel][a] * (b ? tables[1][channel][b] : 1);
+      const other = sides.length > 1 ? paper(sides[1], k & 15, channel) : 1;
+      bytes[4 * k + channel] = 255 * paper(sides[0], k >> 4, channel) * other;
     }
-    pixels[at + 3] = last;
+    bytes[4 * k + 3] = 255;
   }
+  return table;
+}
+
+function inked(image, buffers, table) {
+  const [one, two] = buffers, pixels = new Uint32Array(image.data.buffer);
+  for (let k = 0; k < pixels.length; k++) {
+    const a = one[k], b = two ? two[k] : 0;
+    pixels[k] = table[((a > 15 ? 15 : a) << 4) | (b > 15 ? 15 : b)];
+  }
+}
+
+// Buffers that the next frame uses again.
+const spareBuffers = [];
+function cleanBuffer(number, length) {
+  if (!spareBuffers[number] || spareBuffers[number].length !== length) spareBuffers[number] = new Uint16Array(length);
+  else spareBuffers[number].fill(0);
+  return spareBuffers[number];
 }
 
 function paintRaster(plot, area, population, sides) {
@@ -70,10 +85,10 @@ function paintRaster(plot, area, population, sides) {
     tallest: Math.round(16 * ratio), unit: Math.max(1, Math.round(ratio)),
   };
   const image = plot.pen.createImageData(size.wide, size.tall);
-  const buffers = sides.map(() => new Uint16Array(size.wide * size.tall));
+  const buffers = sides.map((_, number) => cleanBuffer(number, size.wide * size.tall));
   const marked = sides.map((side, k) => hits(spikesOf(population, side), plot, size, buffers[k]));
   const crowd = Math.max(...marked) / (size.wide * size.tall);
-  inked(image, buffers, sides, Math.min(3, Math.max(0.08, 0.9 / Math.max(1e-9, crowd))));
+  inked(image, buffers, inkTable(sides, Math.min(3, Math.max(0.15, 0.9 / Math.max(1e-9, crowd)))));
   plot.pen.putImageData(image, left, top);
 }
 
@@ -119,9 +134,10 @@ function rasterPanel(panel) {
   };
   const choices = element("div", { class: "choices" },
     chooser("population", populationOptions(), (value) => { population = POPULATIONS[Number(value)]; plot.reset(); }, "raster-population"),
-    chooser("show", RASTER_MODES, (value) => { mode = value; plot.look(plot.x, plot.y); }, "raster-mode"));
+    chooser("show", RASTER_MODES, (value) => { mode = value; both.hidden = value !== "over"; plot.look(plot.x, plot.y); }, "raster-mode"));
+  const both = element("span", {}, "dark: both at once");
   const key = element("div", { class: "key" }, element("span", { class: "key-a" }, "A"), element("span", { class: "key-b" }, "B"),
-    element("span", {}, "dark: both at once"));
+    both);
   panel.append(choices, key);
   const plot = new Plot(panel, {
     label: "Spikes of A and B over time", height: (width) => Math.max(360, Math.min(560, width * 0.5)),

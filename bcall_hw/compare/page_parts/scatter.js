@@ -46,7 +46,7 @@ function paintPoints(plot, area, points, cut) {
   pen.lineTo(plot.toX(area, plot.x[1]), plot.toY(area, plot.x[1]));
   pen.stroke();
   pen.setLineDash([]);
-  const dot = (point, radius) => {
+  const ring = (point, radius) => {
     const x = plot.toX(area, point.x), y = plot.toY(area, point.y);
     pen.moveTo(x + radius, y);
     pen.arc(x, y, radius, 0, 7);
@@ -55,14 +55,14 @@ function paintPoints(plot, area, points, cut) {
     pen.fillStyle = populationColour(number);
     pen.globalAlpha = 0.65;
     pen.beginPath();
-    for (const point of points) if (point.number === number) dot(point, size);
+    for (const point of points) if (point.number === number) ring(point, size);
     pen.fill();
   });
   pen.globalAlpha = 1;
   pen.strokeStyle = INK;
   pen.lineWidth = 1.3;
   pen.beginPath();
-  for (const point of points) if (Math.abs(point.z) >= cut) dot(point, size + 2.5);
+  for (const point of points) if (Math.abs(point.z) >= cut) ring(point, size + 2.5);
   pen.stroke();
   pen.restore();
 }

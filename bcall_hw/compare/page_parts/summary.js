@@ -86,6 +86,11 @@ function barScale(rows) {
   return { margin, low, high, at };
 }
 
+// A line of no length with round ends stays round, however the picture is stretched.
+function dot(x, colour) {
+  return drawing("path", { d: `M ${x} 10 h 0.001`, stroke: colour, "stroke-width": 8, "stroke-linecap": "round", "vector-effect": "non-scaling-stroke" });
+}
+
 function ratioBar(row, scale) {
   const ratio = ratioOf(row);
   if (ratio === null) return element("td", { class: "bar none", title: NO_VALUE });
@@ -98,7 +103,7 @@ function ratioBar(row, scale) {
   marks.push(upper > high
     ? drawing("path", { d: "M 192 5 L 199 10 L 192 15 z", fill: colour })
     : drawing("line", { x1: at(upper), x2: at(upper), y1: 6, y2: 14, stroke: colour, "stroke-width": 2 }));
-  marks.push(drawing("circle", { cx: at(ratio), cy: 10, r: 4, fill: colour }));
+  marks.push(dot(at(ratio), colour));
   const told = `ratio ${numberText(ratio, 3)}, at most ${numberText(row.ratio_upper, 3)}${margin ? `, margin ${numberText(margin)}` : ""}`;
   const svg = drawing("svg", { viewBox: "0 0 200 20", preserveAspectRatio: "none", role: "img", "aria-label": told },
     drawing("title", {}, told), ...marks);

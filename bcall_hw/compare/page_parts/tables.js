@@ -1,9 +1,7 @@
 // Tables: cells of any plain value, and sorting by a click on a header.
 
-function cell(value, why) {
-  if (value === null || value === undefined) {
-    return element("td", { class: "none number", title: why || "there is no value" }, DASH);
-  }
+function cell(value) {
+  if (value === null || value === undefined) return element("td", { class: "none", title: "there is no value" }, DASH);
   if (typeof value === "number") return element("td", { class: "number", title: String(value) }, numberText(value));
   if (value === "infinity" || value === "-infinity") return element("td", { class: "number" }, numberText(value));
   if (typeof value === "boolean") return element("td", {}, value ? "yes" : "no");
@@ -66,11 +64,16 @@ function compared(one, two, down) {
   return down ? -order : order;
 }
 
+function aligned(made, isNumber) {
+  if (isNumber) made.classList.add("number");
+  return made;
+}
+
 function rowsTable(rows, id, label) {
   const keys = [...new Set(rows.flatMap((row) => Object.keys(row)))];
   const isNumber = (key) => rows.some((row) => known(row[key]));
   const columns = keys.map((key) => ({
-    title: plainName(key), number: isNumber(key), cell: (row) => cell(row[key]),
+    title: plainName(key), number: isNumber(key), cell: (row) => aligned(cell(row[key]), isNumber(key)),
     key: (row) => (typeof row[key] === "object" && row[key] !== null ? nestedText(row[key]) : row[key]),
   }));
   return scrolling(sortedTable(columns, rows, id).table, label);

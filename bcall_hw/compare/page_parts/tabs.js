@@ -1,6 +1,7 @@
 // Tabs: arrow keys move, the address names the tab, and a panel is made when it is first shown.
 
 const TABS = [];
+let onPaper = false;
 
 function addTab(id, title, fill) {
   const panel = element("div", { role: "tabpanel", id: `panel-${id}`, "aria-labelledby": `tab-${id}`, "data-title": title, hidden: true });
@@ -65,5 +66,12 @@ function startTabs() {
     });
   });
   // Paper has all panels, so that each has to be drawn.
-  addEventListener("beforeprint", () => { TABS.forEach(show); });
+  addEventListener("beforeprint", () => {
+    onPaper = true;
+    TABS.forEach(show);
+  });
+  addEventListener("afterprint", () => {
+    onPaper = false;
+    TABS.filter(({ panel }) => !panel.hidden).forEach(show);
+  });
 }
