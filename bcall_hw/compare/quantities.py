@@ -30,6 +30,7 @@ _MEAN = "mean, over sampled neurons, of"
 #: Every quantity by name, in the order of the report.
 QUANTITIES: Mapping[str, Meaning] = {
     "rate": Meaning("Hz", f"{_RMS} their rates"),
+    "relative_rate": Meaning("", f"{_RMS} their rates over the population's mean rate in that repeat"),
     "isi_cv": Meaning("", f"{_RMS} the coefficients of variation of their intervals"),
     "lv": Meaning("", f"{_RMS} their local variation (Shinomoto 2003)"),
     "fano": Meaning("", f"{_RMS} the Fano factors of their counts"),
@@ -54,8 +55,11 @@ def distances(trains: Trains, neurons: int, settings: Settings, sample: IntArray
     bin_s = min(settings.bin_s, trains.duration_s / 10)
     counts = single.counts(trains, bin_s)
     fires = trains.counts.reshape(repeats, neurons).any(axis=0)
+    rates = single.rates_hz(trains).reshape(repeats, neurons)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        relative = rates / rates.mean(axis=1, keepdims=True)
     of_neuron = {
-        "rate": single.rates_hz(trains), "isi_cv": single.isi_cv(trains), "lv": single.local_variation(trains),
+        "rate": rates, "relative_rate": relative, "isi_cv": single.isi_cv(trains), "lv": single.local_variation(trains),
         "fano": single.fano_factor(counts),
     }  # fmt: skip
     found = {name: _rms(values.reshape(repeats, neurons)[:, fires]) for name, values in of_neuron.items()}
