@@ -27,9 +27,8 @@ KEYS = {
 }  # fmt: skip
 _FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-    "--no-default-browser-check", "--disable-extensions", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--mute-audio", "--host-resolver-rules=MAP * ~NOTFOUND",
-    "--remote-debugging-pipe",
+    "--no-default-browser-check", "--disable-extensions", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--mute-audio", "--host-resolver-rules=MAP * ~NOTFOUND", "--remote-debugging-pipe",
 )  # fmt: skip
 # Chromium reads commands from descriptor 3 and answers on 4, whatever numbers the pipes have here.
 _EXEC = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"

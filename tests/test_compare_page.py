@@ -143,6 +143,10 @@ def test_the_raster_zooms_pans_and_resets(page: Tab) -> None:
     boxed = changed(page, canvas, panned)
     assert panned[0] < boxed[0] < boxed[1] < panned[1]
     assert 0 < boxed[2] < boxed[3] < 512
+    in_view = page.value("document.querySelector('#raster-status').innerText.match(/In view.* ([0-9,]+) of A/)[1]")
+    times, index = made.pictures(NAMES).populations["excitatory"].raster[0]
+    seen = (times >= boxed[0]) & (times <= boxed[1]) & (index + 1 > boxed[2]) & (index < boxed[3])
+    assert int(in_view.replace(",", "")) == pytest.approx(np.sum(seen), abs=1)
     page.click(middle, times=2)
     assert changed(page, canvas, boxed) == full
     page.click_on("#panel-rasters button[aria-pressed]")
