@@ -264,7 +264,7 @@ def test_scatter_distances_and_board_tell_what_is_under_the_mouse(page: Tab) -> 
     page.click_on("#scatter-log")
     page.frame()
     assert view(page, "#scatter-plot")[0] < 0
-    assert "have no value on both sides" in text(page, "#scatter-status")
+    assert "have no value above zero on both sides" in text(page, "#scatter-status")
 
 
 def test_a_point_of_the_scatter_tells_its_neuron(tab: Tab, tmp_path: Path) -> None:

@@ -146,10 +146,19 @@ function rasterPanel(panel) {
     }
     return ticks.filter(([at]) => at <= high);
   };
-  const choices = element("div", { class: "choices" },
-    chooser("population", populationOptions(), (value) => { population = POPULATIONS[Number(value)]; plot.reset(); }, "raster-population"),
-    chooser("show", RASTER_MODES, (value) => { mode = value; both.hidden = value !== "over"; plot.look(plot.x, plot.y); }, "raster-mode"));
   const both = element("span", {}, "dark: both at once");
+  const choosePopulation = (value) => {
+    population = POPULATIONS[Number(value)];
+    plot.reset();
+  };
+  const chooseMode = (value) => {
+    mode = value;
+    both.hidden = value !== "over";
+    plot.draw();
+  };
+  const choices = element("div", { class: "choices" },
+    chooser("population", populationOptions(), choosePopulation, "raster-population"),
+    chooser("show", RASTER_MODES, chooseMode, "raster-mode"));
   const key = element("div", { class: "key" }, element("span", { class: "key-a" }, "A"), element("span", { class: "key-b" }, "B"),
     both);
   panel.append(choices, key);
@@ -172,10 +181,12 @@ function rasterPanel(panel) {
 
 function rasterStatus(population, { x, y }) {
   const shown = shownOf(population).length, total = population.size;
-  const neurons = shown === total ? `all ${numberText(total)} neurons` : `a sample of ${numberText(shown)} of ${numberText(total)} neurons`;
+  const neurons = shown === total ? `all ${numberText(total)} neurons`
+    : `a sample of ${numberText(shown)} of ${numberText(total)} neurons`;
   const [from, to] = PICTURES.raster_s;
   const inView = [0, 1].map((side) => countInView(spikesOf(population, side), { x, y }));
   const counts = population.raster.map((side) => side.count);
-  return `${population.name}: ${neurons}, one repeat, ${secondsText(from)} to ${secondsText(to)}: ${numberText(counts[0])} spikes of A, ` +
-    `${numberText(counts[1])} of B. In view: ${secondsText(x[0])} to ${secondsText(x[1])}, ${numberText(inView[0])} of A, ${numberText(inView[1])} of B.`;
+  const [a, b, seenA, seenB] = [...counts, ...inView].map((count) => numberText(count));
+  return `${population.name}: ${neurons}, one repeat, ${secondsText(from)} to ${secondsText(to)}: ${a} spikes of A, ${b} of B. ` +
+    `In view: ${secondsText(x[0])} to ${secondsText(x[1])}, ${seenA} of A, ${seenB} of B.`;
 }
