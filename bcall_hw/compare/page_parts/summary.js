@@ -192,7 +192,7 @@ function controlOutcome(control) {
 
 function settingsPanel(panel) {
   const lines = Object.entries(COMPARISON.settings).map(([key, value]) =>
-    element("tr", {}, element("th", { scope: "row" }, plainName(key)), settingCell(value)));
+    element("tr", {}, element("th", { scope: "row" }, nameWithUnit(key)), settingCell(value)));
   if (!lines.length) panel.append(element("p", {}, "No settings were told."));
   else panel.append(scrolling(element("table", { id: "settings-table" }, element("tbody", {}, ...lines)), "Settings"));
 }
