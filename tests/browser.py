@@ -22,12 +22,13 @@ import pytest
 #: Letters that stand for what is not typed as itself: (code, key code).
 KEYS = {
     "Tab": ("Tab", 9), "ArrowLeft": ("ArrowLeft", 37), "ArrowRight": ("ArrowRight", 39), "ArrowUp": ("ArrowUp", 38),
-    "Home": ("Home", 36), "End": ("End", 35), "Enter": ("Enter", 13), "+": ("Equal", 187), "-": ("Minus", 189), "0": ("Digit0", 48),
+    "Home": ("Home", 36), "End": ("End", 35), "Enter": ("Enter", 13), "+": ("Equal", 187),
+    "-": ("Minus", 189), "0": ("Digit0", 48),
 }  # fmt: skip
 _FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--no-default-browser-check",
-    "--disable-extensions", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--mute-audio",
-    "--host-resolver-rules=MAP * ~NOTFOUND", "--remote-debugging-pipe",
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+    "--no-default-browser-check", "--disable-extensions", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--mute-audio", "--host-resolver-rules=MAP * ~NOTFOUND", "--remote-debugging-pipe",
 )  # fmt: skip
 # Chromium reads commands from descriptor 3 and answers on 4, whatever numbers the pipes have here.
 _EXEC = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"

@@ -105,7 +105,8 @@ def _pictures(pictures: Pictures) -> dict[str, Any]:
 def _population(name: str, picture: PopulationPicture, raster_s: tuple[float, float]) -> dict[str, Any]:
     return {
         "name": name, "size": len(picture.addresses), "addresses": _packed(picture.addresses, "<u4"),
-        "rate_hz": [_packed(side, "<f4") for side in picture.rate_hz], "isi_s": [_packed(side, "<f4") for side in picture.isi_s],
+        "rate_hz": [_packed(side, "<f4") for side in picture.rate_hz],
+        "isi_s": [_packed(side, "<f4") for side in picture.isi_s],
         "z": _packed(picture.z, "<f4"), "shown": _packed(picture.shown, "<u4"),
         "raster": [_spikes(*side, picture.shown, raster_s) for side in picture.raster],
         "matrices": {

@@ -27,12 +27,14 @@ function boardSeats() {
     const addresses = addressesOf(population);
     for (let index = 0; index < population.size; index++) {
       const [chip, core, neuron] = addresses.subarray(3 * index, 3 * index + 3);
-      if (chip < chips && core < cores && neuron < neurons) seats.set((chip * cores + core) * neurons + neuron, [population, index]);
+      if (chip < chips && core < cores && neuron < neurons) seats.set(seatKey(chip, core, neuron), [population, index]);
       else outside++;
     }
   }
   return { seats, outside };
 }
+
+const seatKey = (chip, core, neuron) => (chip * PICTURES.geometry[1] + core) * PICTURES.geometry[2] + neuron;
 
 function seatColour(population, index) {
   const a = ratesOf(population, 0)[index], b = ratesOf(population, 1)[index], z = differencesOf(population)[index];
@@ -63,7 +65,7 @@ function paintCore(pen, layout, seats, chip, core) {
   pen.fillText(layout.core > 45 ? `core ${core}` : String(core), left, top - 4);
   for (let neuron = 0; neuron < layout.neurons; neuron++) {
     const column = neuron % layout.seats, row = Math.floor(neuron / layout.seats);
-    const seat = seats.get((chip * layout.cores + core) * layout.neurons + neuron);
+    const seat = seats.get(seatKey(chip, core, neuron));
     pen.fillStyle = seat ? seatColour(...seat) : NOT_COMPARED;
     pen.fillRect(left + edge(column), top + edge(row), edge(column + 1) - edge(column), edge(row + 1) - edge(row));
   }
@@ -78,14 +80,15 @@ function boardSeatAt(layout, px, py) {
       const [left, top] = layout.corner(chip, core);
       const column = Math.floor((px - left) / layout.cell), row = Math.floor((py - top) / layout.cell);
       const neuron = row * layout.seats + column;
-      if (column >= 0 && row >= 0 && column < layout.seats && row < layout.seats && neuron < layout.neurons) return { chip, core, neuron };
+      const inside = column >= 0 && row >= 0 && column < layout.seats && row < layout.seats && neuron < layout.neurons;
+      if (inside) return { chip, core, neuron };
     }
   }
   return null;
 }
 
-function boardTip(layout, seats, { chip, core, neuron }) {
-  const address = `chip ${chip} core ${core} neuron ${neuron}`, seat = seats.get((chip * layout.cores + core) * layout.neurons + neuron);
+function boardTip(seats, { chip, core, neuron }) {
+  const address = `chip ${chip} core ${core} neuron ${neuron}`, seat = seats.get(seatKey(chip, core, neuron));
   if (!seat) return `${address}\nnot compared`;
   const [population, index] = seat, z = differencesOf(population)[index];
   const told = Number.isNaN(z) ? "z \u2013 (no spread between repeats)" : `z ${numberText(z, 3)}`;
@@ -107,11 +110,13 @@ function boardKey() {
 
 function coresTable() {
   const number = (title, key, help, text = numberText) => ({
-    title, number: true, help, key: (row) => row[key], cell: (row) => valueCell(row[key], text(row[key]), "no spread between repeats"),
+    title, number: true, help, key: (row) => row[key],
+    cell: (row) => valueCell(row[key], text(row[key]), "no spread between repeats"),
   });
   const columns = [
     { title: "core", key: (row) => row.chip * 1e6 + row.core, cell: (row) => element("td", {}, `chip ${row.chip} core ${row.core}`) },
-    number("neurons compared", "neurons"), number("that differ", "differ", "rates that differ (corrected after Holm, over all neurons)"),
+    number("neurons compared", "neurons"),
+    number("that differ", "differ", "rates that differ (corrected after Holm, over all neurons)"),
     number("rate A", "rate_a_hz", "mean over the neurons", (value) => withUnit(value, "Hz")),
     number("rate B", "rate_b_hz", "mean over the neurons", (value) => withUnit(value, "Hz")),
     number("rms z", "rms_z", "root mean square of z: about 1 where nothing differs"),
@@ -120,12 +125,17 @@ function coresTable() {
 }
 
 function boardPanel(panel) {
-  const { seats, outside } = boardSeats(), canvas = element("canvas", { id: "board-map", role: "img", "aria-label": "The board: z of each neuron's rate" });
+  const { seats, outside } = boardSeats();
+  const canvas = element("canvas", { id: "board-map", role: "img", "aria-label": "The board: z of each neuron's rate" });
   let layout = null;
-  panel.append(element("p", { class: "small" }, "Each square is a neuron; its colour is z, the difference of its rates (A \u2212 B) over the standard error."),
+  const told = "Each square is a neuron; its colour is z, the difference of its rates (A \u2212 B) over the standard error.";
+  panel.append(element("p", { class: "small" }, told),
     boardKey(), element("div", { class: "plot" }, canvas));
-  if (outside) panel.append(element("p", { class: "warning" }, `${numberText(outside)} neurons have addresses beyond this board and are not drawn.`));
+  if (outside) {
+    const lost = `${numberText(outside)} neurons have addresses beyond this board and are not drawn.`;
+    panel.append(element("p", { class: "warning" }, lost));
+  }
   if (COMPARISON.cores.length) panel.append(element("h3", {}, "Cores, the worst first"), coresTable());
-  hoverCells(canvas, (px, py) => boardSeatAt(layout, px, py), (at) => boardTip(layout, seats, at));
+  hoverCells(canvas, (px, py) => boardSeatAt(layout, px, py), (at) => boardTip(seats, at));
   return () => { layout = paintBoard(canvas, seats); };
 }

@@ -1,3 +1,8 @@
+function addRowsTab(id, title, label) {
+  const rows = COMPARISON[id];
+  if (rows.length) addTab(id, title, (panel) => { panel.append(rowsTable(rows, `${id}-table`, label)); });
+}
+
 showAlerts();
 showSides();
 showNext();
@@ -6,12 +11,8 @@ addTab("rasters", "Rasters", rasterPanel);
 addTab("scatter", "Scatter", scatterPanel);
 addTab("distances", "Distances", matrixPanel);
 addTab("board", "Board", boardPanel);
-if (COMPARISON.learned.length) {
-  addTab("learned", "Learned", (panel) => { panel.append(rowsTable(COMPARISON.learned, "learned-table", "Weights after learning")); });
-}
-if (COMPARISON.recovered.length) {
-  addTab("recovered", "Recovered", (panel) => { panel.append(rowsTable(COMPARISON.recovered, "recovered-table", "Parameters measured on each side")); });
-}
+addRowsTab("learned", "Learned", "Weights after learning");
+addRowsTab("recovered", "Recovered", "Parameters measured on each side");
 addTab("settings", "Settings", settingsPanel);
 startTabs();
 addEventListener("keydown", (event) => { if (event.key === "Escape") hideTip(); });

@@ -87,6 +87,9 @@ function paintScale(pen, { left, top, height }, [low, high], unit, stops = VIRID
   if (unit) pen.fillText(unit, left, top - 14);
 }
 
+const MATRIX_HELP = "The squares A-A and B-B are repeats of one side; A-B is across. " +
+  "Where the sides are alike, all look the same.";
+
 function matrixPanel(panel) {
   const drawn = POPULATIONS.filter((population) => Object.keys(population.matrices).length);
   if (!drawn.length) {
@@ -113,8 +116,7 @@ function matrixPanel(panel) {
   const host = element("div", { class: "plot" }, canvas);
   panel.append(element("div", { class: "choices" },
     chooser("population", populations, (value) => { population = drawn[Number(value)]; offer(); draw(); }, "matrix-population"), quantities),
-    element("p", { class: "small" }, "The squares A-A and B-B are repeats of one side; A-B is across. Where the sides are alike, all look the same."),
-    host, status);
+    element("p", { class: "small" }, MATRIX_HELP), host, status);
   offer();
   hoverCells(canvas, (px, py) => matrixCell(square, px, py), (at) => matrixTip(population, quantity, at, unit()));
   return draw;
@@ -137,8 +139,8 @@ function matrixTip(population, quantity, { row, column }, unit) {
 function matrixStatus(population, quantity, unit) {
   const { side } = population.matrices[quantity], range = offDiagonal(matrixOf(population, quantity), side);
   if (!range) return `${plainName(quantity)} of ${population.name}: no distance is defined (too few spikes).`;
-  return `${plainName(quantity)} of ${population.name}: ${side} repeats, distances from ${withUnit(range[0], unit)} to ${withUnit(range[1], unit)}. ` +
-    "Grey: undefined.";
+  const [low, high] = range.map((value) => withUnit(value, unit));
+  return `${plainName(quantity)} of ${population.name}: ${side} repeats, distances from ${low} to ${high}. Grey: undefined.`;
 }
 
 // A tooltip for whatever `find` sees at a point.

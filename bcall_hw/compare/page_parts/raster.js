@@ -26,7 +26,19 @@ const rasterSpan = () => Math.max(1e-12, PICTURES.raster_s[1] - PICTURES.raster_
 const toTick = (seconds) => (seconds - PICTURES.raster_s[0]) / rasterSpan() * TICKS;
 const fromTick = (tick) => PICTURES.raster_s[0] + tick / TICKS * rasterSpan();
 
-// How often each pixel of an area is hit by a mark; one buffer for each side.
+const secondsText = (seconds) => `${numberText(Number(seconds.toFixed(6)), 12)} s`;
+
+// Spikes of the time and the rows that are in view.
+function countInView({ times, rows }, { x, y }) {
+  const end = toTick(x[1]);
+  let count = 0;
+  for (let k = firstAt(times, toTick(x[0])); k < times.length && times[k] <= end; k++) {
+    if (rows[k] + 1 > y[0] && rows[k] < y[1]) count++;
+  }
+  return count;
+}
+
+// How often each pixel of an area is hit by a mark; one buffer for each side. Tells how many pixels all marks have together.
 function hits(spikes, view, size, buffer) {
   const { times, rows } = spikes, { wide, tall } = size;
   const start = toTick(view.x[0]), scale = wide / (toTick(view.x[1]) - start);
@@ -34,9 +46,11 @@ function hits(spikes, view, size, buffer) {
   const from = firstAt(times, start), to = firstAt(times, Math.ceil(toTick(view.x[1])) + 1);
   const markWide = to - from < 4000 ? 2 * size.unit : size.unit;
   const [lowest, highest] = [view.y[0] - 1, view.y[1]];
+  let drawn = 0;
   for (let k = from; k < to; k++) {
     const row = rows[k];
     if (row < lowest || row > highest) continue;
+    drawn++;
     const x = ((times[k] - start) * scale) | 0;
     const top = Math.floor(tall - (row + 0.5 - view.y[0]) * rowTall - markTall / 2 + 0.5);
     const right = Math.min(wide, x + markWide), bottom = Math.min(tall, top + markTall);
@@ -44,7 +58,7 @@ function hits(spikes, view, size, buffer) {
       for (let column = x; column < right; column++) buffer[y * wide + column]++;
     }
   }
-  return (to - from) * markTall * markWide;
+  return drawn * markTall * markWide;
 }
 
 // Two inks on white: where both sides fire, the paper is dark. A colour for each (hits of one ink, hits of the other) up to 15.
@@ -111,10 +125,10 @@ function nearestSpike(plot, area, population, sides, px, py) {
 
 function rasterTip(plot, area, population, sides, px, py) {
   const spike = nearestSpike(plot, area, population, sides, px, py);
-  if (spike) return `${addressText(population, spike.index)}\nspike of ${"AB"[spike.side]} at ${timeText(spike.at)}`;
+  if (spike) return `${addressText(population, spike.index)}\nspike of ${"AB"[spike.side]} at ${secondsText(spike.at)}`;
   const shown = shownOf(population), row = Math.floor(plot.fromY(area, py));
   if (row < 0 || row >= shown.length) return null;
-  return `${addressText(population, shown[row])}\n${timeText(plot.fromX(area, px))}`;
+  return `${addressText(population, shown[row])}\n${secondsText(plot.fromX(area, px))}`;
 }
 
 function rasterPanel(panel) {
@@ -132,10 +146,19 @@ function rasterPanel(panel) {
     }
     return ticks.filter(([at]) => at <= high);
   };
-  const choices = element("div", { class: "choices" },
-    chooser("population", populationOptions(), (value) => { population = POPULATIONS[Number(value)]; plot.reset(); }, "raster-population"),
-    chooser("show", RASTER_MODES, (value) => { mode = value; both.hidden = value !== "over"; plot.look(plot.x, plot.y); }, "raster-mode"));
   const both = element("span", {}, "dark: both at once");
+  const choosePopulation = (value) => {
+    population = POPULATIONS[Number(value)];
+    plot.reset();
+  };
+  const chooseMode = (value) => {
+    mode = value;
+    both.hidden = value !== "over";
+    plot.draw();
+  };
+  const choices = element("div", { class: "choices" },
+    chooser("population", populationOptions(), choosePopulation, "raster-population"),
+    chooser("show", RASTER_MODES, chooseMode, "raster-mode"));
   const key = element("div", { class: "key" }, element("span", { class: "key-a" }, "A"), element("span", { class: "key-b" }, "B"),
     both);
   panel.append(choices, key);
@@ -156,15 +179,14 @@ function rasterPanel(panel) {
   return () => plot.draw();
 }
 
-function rasterStatus(population, { x }) {
+function rasterStatus(population, { x, y }) {
   const shown = shownOf(population).length, total = population.size;
-  const neurons = shown === total ? `all ${numberText(total)} neurons` : `a sample of ${numberText(shown)} of ${numberText(total)} neurons`;
+  const neurons = shown === total ? `all ${numberText(total)} neurons`
+    : `a sample of ${numberText(shown)} of ${numberText(total)} neurons`;
   const [from, to] = PICTURES.raster_s;
-  const inView = [0, 1].map((side) => {
-    const { times } = spikesOf(population, side);
-    return firstAt(times, Math.ceil(toTick(x[1])) + 1) - firstAt(times, toTick(x[0]));
-  });
+  const inView = [0, 1].map((side) => countInView(spikesOf(population, side), { x, y }));
   const counts = population.raster.map((side) => side.count);
-  return `${population.name}: ${neurons}, one repeat, ${numberText(from)} s to ${timeText(to)}: ${numberText(counts[0])} spikes of A, ` +
-    `${numberText(counts[1])} of B. In view: ${timeText(x[0])} to ${timeText(x[1])}, ${numberText(inView[0])} of A, ${numberText(inView[1])} of B.`;
+  const [a, b, seenA, seenB] = [...counts, ...inView].map((count) => numberText(count));
+  return `${population.name}: ${neurons}, one repeat, ${secondsText(from)} to ${secondsText(to)}: ${a} spikes of A, ${b} of B. ` +
+    `In view: ${secondsText(x[0])} to ${secondsText(x[1])}, ${seenA} of A, ${seenB} of B.`;
 }

@@ -90,8 +90,10 @@ function scatterPanel(panel) {
   };
   const tell = () => {
     const marked = found.points.filter((point) => Math.abs(point.z) >= cut).length;
-    const left = found.left ? ` ${numberText(found.left)} neurons have no value on both sides${logarithmic ? " above zero" : ""} and are not drawn.` : "";
-    status.textContent = `${numberText(found.points.length)} neurons; ${numberText(marked)} ringed, with |z| of at least ${numberText(cut)}.${left}`;
+    const why = `have no value${logarithmic ? " above zero" : ""} on both sides and are not drawn`;
+    const left = found.left ? ` ${numberText(found.left)} neurons ${why}.` : "";
+    const [all, ringed] = [found.points.length, marked].map((count) => numberText(count));
+    status.textContent = `${all} neurons; ${ringed} ringed, with |z| of at least ${numberText(cut)}.${left}`;
   };
   const logBox = element("input", { type: "checkbox", id: "scatter-log", change: () => { logarithmic = logBox.checked; renew(); } });
   const cutBox = element("input", { type: "number", min: "0", step: "0.5", value: String(cut), id: "scatter-cut", change: () => {
@@ -106,14 +108,18 @@ function scatterPanel(panel) {
   const choices = element("div", { class: "choices" },
     chooser("show", kinds, (value) => { kind = value; renew(); }, "scatter-kind"),
     chooser("population", [["", "all"], ...populationOptions()], (value) => { only = value; renew(); }, "scatter-population"),
-    element("label", {}, logBox, "logarithmic"), element("label", { title: "z: difference of the rates over its standard error" }, "ring |z| \u2265", cutBox));
+    element("label", {}, logBox, "logarithmic"),
+    element("label", { title: "z: difference of the rates over its standard error" }, "ring |z| \u2265", cutBox));
   POPULATIONS.forEach((population, number) => key.append(element("span", {}, swatch(populationColour(number)), population.name)));
   key.append(element("span", {}, "dashed: A and B equal"));
   panel.append(choices, key);
   const plot = new Plot(panel, {
     label: "Each neuron: A against B", height: (width) => width * 0.9, widest: 640,
     full: () => ({ x: scatterRange(found.points, logarithmic), y: scatterRange(found.points, logarithmic) }),
-    least: () => { const [low, high] = scatterRange(found.points, logarithmic); return { x: (high - low) / 1000, y: (high - low) / 1000 }; },
+    least: () => {
+      const [low, high] = scatterRange(found.points, logarithmic);
+      return { x: (high - low) / 1000, y: (high - low) / 1000 };
+    },
     xAxis: axis("A"), yAxis: axis("B"), paint: (made, area) => paintPoints(made, area, found.points, cut),
     probe: (made, area, _, x, y) => scatterTip(nearestPoint(made, area, found.points, x, y), kind),
   });
@@ -127,5 +133,6 @@ function scatterPanel(panel) {
 function scatterTip(point, kind) {
   if (!point) return null;
   const { text } = SCATTER_KINDS[kind];
-  return `${point.population.name}\n${addressText(point.population, point.index)}\nA ${text(point.a)}, B ${text(point.b)}, z ${numberText(point.z, 3)}`;
+  const place = `${point.population.name}\n${addressText(point.population, point.index)}`;
+  return `${place}\nA ${text(point.a)}, B ${text(point.b)}, z ${numberText(point.z, 3)}`;
 }

@@ -88,7 +88,8 @@ function barScale(rows) {
 
 // A line of no length with round ends stays round, however the picture is stretched.
 function dot(x, colour) {
-  return drawing("path", { d: `M ${x} 10 h 0.001`, stroke: colour, "stroke-width": 8, "stroke-linecap": "round", "vector-effect": "non-scaling-stroke" });
+  const round = { "stroke-width": 8, "stroke-linecap": "round", "vector-effect": "non-scaling-stroke" };
+  return drawing("path", { d: `M ${x} 10 h 0.001`, stroke: colour, ...round });
 }
 
 function ratioBar(row, scale) {
@@ -104,7 +105,8 @@ function ratioBar(row, scale) {
     ? drawing("path", { d: "M 192 5 L 199 10 L 192 15 z", fill: colour })
     : drawing("line", { x1: at(upper), x2: at(upper), y1: 6, y2: 14, stroke: colour, "stroke-width": 2 }));
   marks.push(dot(at(ratio), colour));
-  const told = `ratio ${numberText(ratio, 3)}, at most ${numberText(row.ratio_upper, 3)}${margin ? `, margin ${numberText(margin)}` : ""}`;
+  const limit = margin ? `, margin ${numberText(margin)}` : "";
+  const told = `ratio ${numberText(ratio, 3)}, at most ${numberText(row.ratio_upper, 3)}${limit}`;
   const svg = drawing("svg", { viewBox: "0 0 200 20", preserveAspectRatio: "none", role: "img", "aria-label": told },
     drawing("title", {}, told), ...marks);
   return element("td", { class: "bar" }, svg);
@@ -190,7 +192,7 @@ function controlOutcome(control) {
 
 function settingsPanel(panel) {
   const lines = Object.entries(COMPARISON.settings).map(([key, value]) =>
-    element("tr", {}, element("th", { scope: "row" }, plainName(key)), settingCell(value)));
+    element("tr", {}, element("th", { scope: "row" }, nameWithUnit(key)), settingCell(value)));
   if (!lines.length) panel.append(element("p", {}, "No settings were told."));
   else panel.append(scrolling(element("table", { id: "settings-table" }, element("tbody", {}, ...lines)), "Settings"));
 }

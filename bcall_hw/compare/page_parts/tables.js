@@ -15,7 +15,7 @@ function nested(value) {
   if (typeof value !== "object") return typeof value === "number" ? numberText(value) : String(value);
   if (Array.isArray(value)) return value.map((item) => nestedText(item)).join(", ") || "none";
   const list = element("div", {});
-  for (const [key, item] of Object.entries(value)) list.append(element("div", {}, `${plainName(key)}: ${nestedText(item)}`));
+  for (const [key, item] of Object.entries(value)) list.append(element("div", {}, `${key}: ${nestedText(item)}`));
   return list.childNodes.length ? list : "none";
 }
 
@@ -73,7 +73,7 @@ function rowsTable(rows, id, label) {
   const keys = [...new Set(rows.flatMap((row) => Object.keys(row)))];
   const isNumber = (key) => rows.some((row) => known(row[key]));
   const columns = keys.map((key) => ({
-    title: plainName(key), number: isNumber(key), cell: (row) => aligned(cell(row[key]), isNumber(key)),
+    title: nameWithUnit(key), number: isNumber(key), cell: (row) => aligned(cell(row[key]), isNumber(key)),
     key: (row) => (typeof row[key] === "object" && row[key] !== null ? nestedText(row[key]) : row[key]),
   }));
   return scrolling(sortedTable(columns, rows, id).table, label);

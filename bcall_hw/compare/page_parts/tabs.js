@@ -4,7 +4,9 @@ const TABS = [];
 let onPaper = false;
 
 function addTab(id, title, fill) {
-  const panel = element("div", { role: "tabpanel", id: `panel-${id}`, "aria-labelledby": `tab-${id}`, "data-title": title, hidden: true });
+  const panel = element("div", {
+    role: "tabpanel", id: `panel-${id}`, "aria-labelledby": `tab-${id}`, "data-title": title, hidden: true,
+  });
   const tab = element("button", {
     role: "tab", type: "button", id: `tab-${id}`, "aria-controls": panel.id, "aria-selected": "false", tabindex: "-1",
     click: () => choose(id), keydown: (event) => tabKey(event, id),

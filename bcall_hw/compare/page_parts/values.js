@@ -79,6 +79,13 @@ function probabilityText(value) {
 }
 
 const plainName = (name) => name.replace(/_/g, " ");
+// The name of a setting or a column, with its unit: bin_s is "bin (s)".
+const UNITS = { s: "s", hz: "Hz", us: "\u00b5s", ms: "ms" };
+function nameWithUnit(key) {
+  const [, name, unit] = /^(.+)_(s|hz|us|ms)$/.exec(key) || [null, key, null];
+  return unit ? `${plainName(name)} (${UNITS[unit]})` : plainName(key);
+}
+
 const slug = (text) => text.replace(/ /g, "-");
 
 // element("td", {class: "x", title: "y"}, child, ...): a child is a node or a text.
