@@ -26,7 +26,7 @@ def test_p_is_the_rank_among_all_labellings() -> None:
     every = np.zeros((70, 8), dtype=bool)
     for row, chosen in enumerate(combinations(range(8), 4)):
         every[row, list(chosen)] = True
-    found = judge(matrix_of(values), 4, every, SETTINGS)
+    found = judge([matrix_of(values)], 4, every, SETTINGS)[0]
 
     def energy(x: np.ndarray, y: np.ndarray) -> float:
         across = np.abs(x[:, None] - y[None, :]).mean()
@@ -50,13 +50,13 @@ def test_holm_against_its_definition() -> None:
 def test_equal_and_deterministic_sides() -> None:
     labels = labellings(10, 10, SETTINGS, 11)
     assert labels.sum(axis=1).tolist() == [10] * len(labels)
-    nothing = judge(np.zeros((20, 20)), 10, labels, SETTINGS)
+    nothing = judge([np.zeros((20, 20))], 10, labels, SETTINGS)[0]
     assert (nothing.across, nothing.within, nothing.p, nothing.p_equivalence, nothing.ratio) == (0.0, 0.0, 1.0, 0.0, 1.0)
     values = np.repeat([0.0, 1.0], 10)
-    apart = judge(matrix_of(values), 10, labels, SETTINGS)
+    apart = judge([matrix_of(values)], 10, labels, SETTINGS)[0]
     assert (apart.ratio, apart.p_equivalence) == (np.inf, 1.0)
     assert apart.p <= 2e-4
-    assert np.isnan(judge(np.full((20, 20), np.nan), 10, labels, SETTINGS).p)
+    assert np.isnan(judge([np.full((20, 20), np.nan)], 10, labels, SETTINGS)[0].p)
     assert np.isnan(ratio_of(np.nan, 0.0))
 
 
@@ -72,12 +72,12 @@ def test_rates_of_errors_over_many_draws() -> None:
     p, found, at_margin = [], 0, 0
     for _ in range(300):
         repeats = rng.normal(0, 1, (20, 50))
-        judged = judge(_euclid(repeats), 10, labels, SETTINGS)
+        judged = judge([_euclid(repeats)], 10, labels, SETTINGS)[0]
         p.append(judged.p)
         found += judged.p_equivalence < 0.05
         # A shift delta of each neuron's mean makes across^2 / within^2 about 1 + delta^2 / 2: the margin of 1.2.
         repeats[10:] += np.sqrt(2 * (1.2**2 - 1))
-        at_margin += judge(_euclid(repeats), 10, labels, SETTINGS).p_equivalence < 0.05
+        at_margin += judge([_euclid(repeats)], 10, labels, SETTINGS)[0].p_equivalence < 0.05
     assert stats.kstest(p, "uniform").pvalue > 0.001
     assert found >= 290
     assert at_margin <= 30  # 15 expected; the 99.9 % point of that binomial is 28

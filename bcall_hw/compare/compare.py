@@ -59,7 +59,7 @@ def compare_sides(a: Observed, b: Observed, settings: Settings, report: Report |
     judged: list[Judged] = []
     if min(repeats) >= 2:
         labels = labellings(repeats[0], repeats[1], settings, len(names))
-        judged = [judge(matrices[population][name], repeats[0], labels, settings) for population, name in names]
+        judged = judge([matrices[population][name] for population, name in names], repeats[0], labels, settings)
     else:
         judged = [_unrepeated(matrices[population][name]) for population, name in names]
     p = holm(np.array([one.p for one in judged]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,8 @@ from bcall_hw.compare.settings import Settings
 
 #: A sum of distances may be off by so much of itself through rounding.
 _ROUNDING = 1e-9
+#: Labellings that are worked out together.
+_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -57,39 +60,50 @@ def labellings(n_a: int, n_b: int, settings: Settings, tests: int) -> BoolArray:
     return labels
 
 
-def judge(matrix: FloatArray, n_a: int, labels: BoolArray, settings: Settings) -> Judged:
-    """Judge a symmetric matrix of distances between all repeats, A's first.
+def judge(matrices: Sequence[FloatArray], n_a: int, labels: BoolArray, settings: Settings) -> list[Judged]:
+    """Judge symmetric matrices of distances between all repeats, A's first.
 
     The statistic is the energy distance, twice the mean across less the mean within A and within B (Szekely and Rizzo 2013);
     under exchange of labels its rank among `labels` is the p-value (Phipson and Smyth 2010: the observed one counts too). The
     ratio's spread comes from leaving each repeat out (jackknife of a two-sample U-statistic, Arvesen 1969).
     """
-    n = len(matrix)
-    if not np.isfinite(matrix).all():
-        return Judged(*(float("nan"),) * 5)
-    own = np.zeros((1, n), dtype=bool)
-    own[0, :n_a] = True
-    across, within_a, within_b = (float(v[0]) for v in _means(matrix, own))
-    within = (within_a + within_b) / 2
-    observed = across - within
-    drawn_across, drawn_a, drawn_b = _means(matrix, labels)
-    slack = _ROUNDING * float(matrix.max(initial=0.0))
-    as_large = np.count_nonzero(drawn_across - (drawn_a + drawn_b) / 2 >= observed - slack)
-    p = (1 + as_large) / (1 + len(labels))
-    p_equivalence, upper = _equivalence(matrix, own[0], across, within, settings)
-    return Judged(across, within, p, p_equivalence, upper)
+    if not matrices:
+        return []
+    n = len(matrices[0])
+    pairs = np.stack([matrix[np.triu_indices(n, k=1)] for matrix in matrices], axis=1)
+    own = np.arange(n) < n_a
+    (across,), (within,) = _means(pairs, own[None])
+    slack = _ROUNDING * np.nan_to_num(pairs).max(axis=0)
+    as_large = np.zeros(len(matrices), dtype=np.int64)
+    for first in range(0, len(labels), _AT_ONCE):
+        drawn_across, drawn_within = _means(np.nan_to_num(pairs), labels[first : first + _AT_ONCE])
+        as_large += np.count_nonzero(drawn_across - drawn_within >= across - within - slack, axis=0)
+    found = []
+    for k, matrix in enumerate(matrices):
+        if not np.isfinite(matrix).all():
+            found.append(Judged(*(float("nan"),) * 5))
+            continue
+        p = (1 + int(as_large[k])) / (1 + len(labels))
+        p_equivalence, upper = _equivalence(matrix, own, float(across[k]), float(within[k]), settings)
+        found.append(Judged(float(across[k]), float(within[k]), p, p_equivalence, upper))
+    return found
 
 
-def _means(matrix: FloatArray, labels: BoolArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Mean distance across, within A, within B, for each labelling."""
-    a = labels.astype(np.float64)
-    b = 1.0 - a
-    to_a = a @ matrix
-    n_a, n_b = a.sum(axis=1), b.sum(axis=1)
-    across = np.sum(to_a * b, axis=1) / (n_a * n_b)
-    within_a = np.sum(to_a * a, axis=1) / (n_a * (n_a - 1))
-    within_b = np.sum((b @ matrix) * b, axis=1) / (n_b * (n_b - 1))
-    return across, within_a, within_b
+def _means(pairs: FloatArray, labels: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """Mean distance across, and within both sides, for each labelling and matrix.
+
+    Args:
+        pairs: distances of each two repeats, by upper triangle, shape (pairs, matrices).
+        labels: which repeats are A's, shape (labellings, repeats); as many in each.
+    """
+    first, second = np.triu_indices(labels.shape[1], k=1)
+    n_a = int(labels[0].sum())
+    n_b = labels.shape[1] - n_a
+    both_a = (labels[:, first] & labels[:, second]).astype(np.float64)
+    both_b = (~labels[:, first] & ~labels[:, second]).astype(np.float64)
+    in_a, in_b = both_a @ pairs, both_b @ pairs
+    across = (pairs.sum(axis=0) - in_a - in_b) / (n_a * n_b)
+    return across, (in_a * (2 / (n_a * (n_a - 1))) + in_b * (2 / (n_b * (n_b - 1)))) / 2
 
 
 def _equivalence(matrix: FloatArray, is_a: BoolArray, across: float, within: float, settings: Settings) -> tuple[float, float]:
@@ -103,9 +117,9 @@ def _equivalence(matrix: FloatArray, is_a: BoolArray, across: float, within: flo
         left_out = []
         for row in np.flatnonzero(side):
             kept = np.delete(np.arange(n), row)
-            means = _means(matrix[np.ix_(kept, kept)], is_a[kept][None])
-            inside = float(means[1][0] + means[2][0]) / 2
-            left_out.append(np.log(max(float(means[0][0]), 1e-300)) - np.log(max(inside, 1e-300)))
+            rest, labels = matrix[np.ix_(kept, kept)], is_a[kept]
+            inside = sum(_mean_within(rest[np.ix_(mine, mine)]) for mine in (labels, ~labels)) / 2
+            left_out.append(np.log(max(float(rest[np.ix_(labels, ~labels)].mean()), 1e-300)) - np.log(max(inside, 1e-300)))
         size = len(left_out)
         variance += (size - 1) / size * float(np.sum((np.array(left_out) - np.mean(left_out)) ** 2))
     log_ratio, error, freedom = float(np.log(across / within)), float(np.sqrt(variance)), n - 2
@@ -113,6 +127,10 @@ def _equivalence(matrix: FloatArray, is_a: BoolArray, across: float, within: flo
         return float(log_ratio >= np.log(settings.margin)), across / within
     p = float(stats.t.sf((np.log(settings.margin) - log_ratio) / error, freedom))
     return p, float(np.exp(log_ratio + error * stats.t.isf(settings.alpha_equivalence, freedom)))
+
+
+def _mean_within(matrix: FloatArray) -> float:
+    return float(matrix.sum() / (len(matrix) * (len(matrix) - 1)))
 
 
 def holm(p_values: FloatArray) -> FloatArray:
