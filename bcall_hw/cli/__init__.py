@@ -178,6 +178,10 @@ def learn(
             run.loop.config.save(out / "config.h5")
             result |= {"backend": opened.name, "seed": seed, "data": dataset.name, "settings": settings.model_dump(mode="json")}
             files.write_json(out / "result.json", result)
+    except BaseException:
+        if writer is not None:
+            writer.close(complete=False)
+        raise
     finally:
         opened.close()
     if as_json:

@@ -13,7 +13,7 @@ from bcall_hw.cli import show_compare
 from bcall_hw.cli.inputs import chosen_cores, poisson_rates, source_of
 from bcall_hw.cli.record import microseconds
 from bcall_hw.cli.shared import AsJson, Chip, MaybeCalibration, progress_bars
-from bcall_hw.errors import InvalidValue
+from bcall_hw.errors import FileProblem, InvalidValue
 
 if TYPE_CHECKING:
     from bcall_hw.compare.live import Protocol
@@ -143,6 +143,10 @@ def _sessions(
             found.append(loaded[side])
             continue
         path = out / f"{label}.h5"
+        for other in loaded:
+            if path.exists() and path.samefile(other):
+                fix = "Move that file, or choose another folder with --out."
+                raise FileProblem("a live side would take the place of the other side's file", where=str(path), fix=fix)
         path.unlink(missing_ok=True)
 
         def told(what: str, done: int, total: int, of: str = label) -> None:
