@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bcall_hw import files
+from bcall_hw import h5_files
 from bcall_hw.arrays import BoolArray, IntArray
 from bcall_hw.chip_model import BiasCode, ChipModel, read_chip, write_chip
 from bcall_hw.errors import FieldOverflow, InvalidValue
@@ -252,7 +252,7 @@ class ChipConfig:
     def save(self, path: Path | str) -> None:
         """Write the image as HDF5: the words, which chip model they are for, and their hash."""
         path = Path(path)
-        with files.h5_written_whole(path, _KIND, _VERSION) as file:
+        with h5_files.h5_written_whole(path, _KIND, _VERSION) as file:
             write_chip(file.attrs, self.chip)
             file.attrs["chips"] = list(self.chips)
             file.create_dataset("words", data=self.words(), compression="gzip")
@@ -265,11 +265,11 @@ class ChipConfig:
             FileProblem, CorruptFile, ForeignFile: the file is missing, damaged or something else.
         """
         path = Path(path)
-        with files.h5_read(path, _KIND, _VERSION) as file:
+        with h5_files.h5_read(path, _KIND, _VERSION) as file:
             chip = read_chip(file.attrs, path)
             chips = [int(c) for c in file.attrs["chips"]]
             try:
-                return cls.from_words(chip, chips, files.array_of(file, "words", WORD_DTYPE))
+                return cls.from_words(chip, chips, h5_files.array_of(file, "words", WORD_DTYPE))
             except (FieldOverflow, InvalidValue) as problem:
                 raise ValueError(str(problem)) from None
 

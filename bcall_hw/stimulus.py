@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bcall_hw import files
+from bcall_hw import files, h5_files
 from bcall_hw.arrays import FloatArray, IntArray
 from bcall_hw.chip_model import ChipModel, read_chip, write_chip
 from bcall_hw.errors import CorruptFile, ForeignFile, InvalidValue, IsiOverflow, StimulusOrder, StimulusProblem, StimulusTooLong
@@ -215,7 +215,7 @@ class Stimulus:
     def save(self, path: Path | str) -> None:
         """Write the stimulus as HDF5."""
         path = Path(path)
-        with files.h5_written_whole(path, _KIND, _VERSION) as file:
+        with h5_files.h5_written_whole(path, _KIND, _VERSION) as file:
             write_chip(file.attrs, self.chip)
             file.attrs["isi_base"] = self.isi_base
             file.attrs["poisson_chip"] = self.poisson_chip
@@ -232,13 +232,13 @@ class Stimulus:
             StimulusProblem: its content breaks a limit.
         """
         path = Path(path)
-        with files.h5_read(path, _KIND, _VERSION) as file:
+        with h5_files.h5_read(path, _KIND, _VERSION) as file:
             attrs = file.attrs
             return cls(
                 read_chip(attrs, path),
-                files.array_of(file, "events", EVENT_DTYPE),
+                h5_files.array_of(file, "events", EVENT_DTYPE),
                 int(attrs["isi_base"]),
-                files.array_of(file, "poisson_rates_hz", np.float64),
+                h5_files.array_of(file, "poisson_rates_hz", np.float64),
                 int(attrs["poisson_chip"]),
                 int(attrs["poisson_core_mask"]),
             )

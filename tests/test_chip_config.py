@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from bcall_hw import files
+from bcall_hw import h5_files
 from bcall_hw.chip_config import BIAS_DTYPE, CAM_DTYPE, SRAM_DTYPE, WORD_DTYPE, ChipConfig
 from bcall_hw.chip_model import load_chip
 from bcall_hw.errors import BcallError, CorruptFile, FieldOverflow, FileProblem, ForeignFile, InvalidValue, UnknownBias
@@ -274,7 +274,7 @@ def edit(path: Path, **attributes: Any) -> None:
                 del file.attrs[name]
             else:
                 file.attrs[name] = value
-    files.seal(path)
+    h5_files.seal(path)
 
 
 @pytest.mark.parametrize("chips", [(0,), (0, 1, 2, 3), (1, 3)])
@@ -374,7 +374,7 @@ def test_damaged_words(damage: str, saved: Path) -> None:
         if damage == "words refused":
             words["word"][5] = 0
             file["words"] = words
-    files.seal(saved)
+    h5_files.seal(saved)
     with pytest.raises(CorruptFile, match=r"image.h5"):
         ChipConfig.load(saved)
 

@@ -27,7 +27,7 @@ from emulator_helpers import (
     target,
 )  # fmt: skip
 
-from bcall_hw import files
+from bcall_hw import h5_files
 from bcall_hw.backend import open_backend
 from bcall_hw.backend.emulator.emulator import Emulator
 from bcall_hw.backend.emulator.profile import BoardProfile
@@ -541,7 +541,7 @@ def test_missing_and_foreign_files_are_refused(recording: SpikeRecording, tmp_pa
         file.attrs["format_version"] = 3
     with pytest.raises(CorruptFile):
         SpikeRecording.load(tmp_path / "newer.h5")
-    files.seal(tmp_path / "newer.h5")
+    h5_files.seal(tmp_path / "newer.h5")
     with pytest.raises(ForeignFile):
         SpikeRecording.load(tmp_path / "newer.h5")
 
@@ -569,7 +569,7 @@ def test_damaged_content_is_refused(recording: SpikeRecording, tmp_path: Path, d
     with pytest.raises(CorruptFile, match="hash"):
         SpikeRecording.load(path)
     if damage != "spike":  # with the right hash, other spikes are just another recording
-        files.seal(path)
+        h5_files.seal(path)
         with pytest.raises(CorruptFile, match="damaged or incomplete"):
             SpikeRecording.load(path)
 

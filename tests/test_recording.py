@@ -15,7 +15,7 @@ import pytest
 from emulator_helpers import CHIP
 from session_helpers import SIZES, mapped_pair, recorded, spikes_of, stimulus
 
-from bcall_hw import files
+from bcall_hw import h5_files
 from bcall_hw.backend.emulator.emulator import Emulator
 from bcall_hw.chip_config import ChipConfig
 from bcall_hw.errors import BcallError, CorruptFile, FileProblem, ForeignFile, InvalidValue
@@ -238,7 +238,7 @@ def test_truncated_foreign_and_newer_files_are_refused_by_name(tmp_path: Path, s
     newer.write_bytes(session_file.read_bytes())
     with h5py.File(newer, "r+", libver="latest") as file:
         file.attrs["format_version"] = 3
-    files.seal(newer)
+    h5_files.seal(newer)
     with pytest.raises(ForeignFile, match=r"newer.*another format version.*got 3, limit 2.*Update"):
         Session.load(newer)
     mapped_pair().config.save(tmp_path / "config.h5")

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from bcall_hw import files
+from bcall_hw import h5_files
 from bcall_hw.chip_model import load_chip
 from bcall_hw.errors import (
     BcallError,
@@ -321,7 +321,7 @@ def test_wrong_attributes(attributes: dict[str, Any], kind: type[BcallError], sa
                 del file.attrs[name]
             else:
                 file.attrs[name] = value
-    files.seal(saved)
+    h5_files.seal(saved)
     with pytest.raises(kind):
         Stimulus.load(saved)
 
@@ -330,7 +330,7 @@ def test_wrong_attributes(attributes: dict[str, Any], kind: type[BcallError], sa
 def test_a_missing_part(name: str, saved: Path) -> None:
     with h5py.File(saved, "r+") as file:
         del file[name]
-    files.seal(saved)
+    h5_files.seal(saved)
     with pytest.raises(CorruptFile, match=r"play.h5"):
         Stimulus.load(saved)
 

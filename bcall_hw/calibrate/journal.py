@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bcall_hw import __version__, files
+from bcall_hw import __version__, files, h5_files
 from bcall_hw.calibrate.estimate import Estimate
 from bcall_hw.calibrate.findings import Findings
 from bcall_hw.calibrate.rig import Rig
@@ -73,7 +73,7 @@ class Journal:
             "curves": [[*core, points] for core, points in f.curves.items()],
             "current_a": {role: values.tolist() for role, values in bench.current_a.items()},
         }  # fmt: skip
-        with files.h5_written_whole(self.path, _KIND, _VERSION) as file:
+        with h5_files.h5_written_whole(self.path, _KIND, _VERSION) as file:
             file.attrs["key"], file.attrs["small"] = self._key, json.dumps(small)
             for name in _OF_BENCH:
                 file[f"bench/{name}"] = getattr(bench, name)
@@ -113,7 +113,7 @@ class Journal:
             FileProblem, CorruptFile, ForeignFile: missing, damaged, or of another calibration (see the error).
         """
         f, bench = self.findings, self.findings.bench
-        with files.h5_read(self.path, _KIND, _VERSION) as file:
+        with h5_files.h5_read(self.path, _KIND, _VERSION) as file:
             if str(file.attrs["key"]) != self._key:
                 fix = "Start without --resume."
                 what = "is the journal of another calibration (board, backend, pulses, cores, seed, targets or version)"
@@ -134,10 +134,10 @@ class Journal:
                 f.sentinels.append((values, values.pop("intervals")))
             if "scan" in file:
                 f.scanned = self._scan_of(file)
-            config = ChipConfig.from_words(self.rig.chip, self.rig.chips, files.array_of(file, "words", WORD_DTYPE))
+            config = ChipConfig.from_words(self.rig.chip, self.rig.chips, h5_files.array_of(file, "words", WORD_DTYPE))
             self.made = datetime.fromisoformat(str(file.attrs["made"]))
             held = tuple(int(chip) for chip in file.attrs["chips_before"])
-            self.before = ChipConfig.from_words(self.rig.chip, held, files.array_of(file, "before", WORD_DTYPE))
+            self.before = ChipConfig.from_words(self.rig.chip, held, h5_files.array_of(file, "before", WORD_DTYPE))
             state: dict[str, Any] = json.loads(str(file.attrs["state"]))
             state |= {name: np.asarray(file[f"state/{name}"][...]) for name in file.get("state", {})}
         self._small(small)

@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from bcall_hw import files, random_bits
+from bcall_hw import h5_files, random_bits
 from bcall_hw.arrays import BoolArray, IntArray
 from bcall_hw.backend import Backend
 from bcall_hw.calibration import Calibration
@@ -176,7 +176,7 @@ class ClassifierRun:
         }  # fmt: skip
 
     def _save(self, path: Path) -> None:
-        with files.h5_written_whole(path, _KIND, _VERSION) as file:
+        with h5_files.h5_written_whole(path, _KIND, _VERSION) as file:
             file.attrs["identity"] = json.dumps(self._identity(), sort_keys=True)
             file.attrs["progress"] = json.dumps({"done": self.done, "taught": self.taught})
             _write(file, self.loop.state())
@@ -187,7 +187,7 @@ class ClassifierRun:
         Raises:
             FileProblem, CorruptFile, ForeignFile: missing, damaged, or of a run with other settings, data or seed.
         """
-        with files.h5_read(path, _KIND, _VERSION) as file:
+        with h5_files.h5_read(path, _KIND, _VERSION) as file:
             found, mine = json.loads(file.attrs["identity"]), json.loads(json.dumps(self._identity()))
             if found != mine:
                 differing = sorted(k for k in mine if found.get(k) != mine[k])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from bcall_hw import files
+from bcall_hw import h5_files
 from bcall_hw.arrays import IntArray
 from bcall_hw.chip_model import ChipModel, read_chip
 from bcall_hw.errors import InvalidValue, StimulusProblem
@@ -26,7 +26,7 @@ _Table = npt.NDArray[Any]
 
 def read_session(path: Path) -> Session:
     """See `Session.load`."""
-    with files.h5_read(path, layout.KIND, layout.VERSION, growing=True) as file:
+    with h5_files.h5_read(path, layout.KIND, layout.VERSION, growing=True) as file:
         try:
             return _session(file, path)
         except (InvalidValue, StimulusProblem, IndexError, AttributeError) as problem:
@@ -38,7 +38,7 @@ def _session(file: h5py.File, path: Path) -> Session:
     complete = bool(file.attrs["complete"]) if ended else False
     made = Made.model_validate_json(file["made"][()])
     chip = read_chip(file.attrs, path) if "chip" in file.attrs else None
-    tables = {name: files.array_of(file, name, dtype) for name, (dtype, _) in layout.TABLES.items()}
+    tables = {name: h5_files.array_of(file, name, dtype) for name, (dtype, _) in layout.TABLES.items()}
     runs, notes = _runs(tables, made)
     if not ended:
         notes.append("the recording was cut: it holds what had reached the disk")
@@ -125,8 +125,8 @@ def _learned(file: h5py.File) -> dict[str, Learned]:
     groups = [file["learned"][str(number)] for number in range(len(file["learned"]))]
     return {
         str(group.attrs["connection"]): Learned(
-            files.array_of(group, "sources", np.int64), files.array_of(group, "efficacy", bool),
-            files.array_of(group, "hidden", np.float64),
+            h5_files.array_of(group, "sources", np.int64), h5_files.array_of(group, "efficacy", bool),
+            h5_files.array_of(group, "hidden", np.float64),
         )
         for group in groups
     }  # fmt: skip

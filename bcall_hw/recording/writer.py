@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from bcall_hw import files
+from bcall_hw import files, h5_files
 from bcall_hw.arrays import IntArray
 from bcall_hw.chip_config import ChipConfig
 from bcall_hw.chip_model import ChipModel, write_chip
@@ -51,7 +51,7 @@ class SessionWriter:
         self._running: npt.NDArray[np.void] | None = None
         self._learned: dict[str, Learned] = {}
         self._closed = False
-        self._file = files.h5_growing(path, layout.KIND, layout.VERSION)
+        self._file = h5_files.h5_growing(path, layout.KIND, layout.VERSION)
         with self._told():
             write_head(self._file, made, chip, populations or {})
             self._tables: dict[str, h5py.Dataset] = {}
@@ -178,7 +178,7 @@ class SessionWriter:
                     group.attrs["connection"] = name
                     for part in ("sources", "efficacy", "hidden"):
                         group.create_dataset(part, data=getattr(state, part), compression="gzip", shuffle=True)
-        files.seal_grown(self.path)
+        h5_files.seal_grown(self.path)
         if self._final != self.path:
             self.path.replace(self._final)
 
