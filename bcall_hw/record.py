@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 from bcall_hw.arrays import IntArray
 from bcall_hw.backend import Backend
@@ -62,7 +63,43 @@ def repeats(
     return steps
 
 
-def steps_of(session: Session) -> list[Step]:
+class SessionSteps(Sequence[Step]):
+    """What was done in a session, to be done again; register images are made as they are asked for.
+
+    Args:
+        steps: of the session: what, and its index.
+        change: makes another step of each.
+    """
+
+    def __init__(
+        self, session: Session, steps: Sequence[tuple[str, int]], change: Callable[[Step], Step] | None = None
+    ) -> None:
+        self._session, self._steps, self._change = session, steps, change
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    @overload
+    def __getitem__(self, index: int) -> Step: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Step]: ...
+    def __getitem__(self, index: int | slice) -> Step | Sequence[Step]:
+        if isinstance(index, slice):
+            return SessionSteps(self._session, self._steps[index], self._change)
+        what, number = self._steps[index]
+        if what == "apply":
+            step = Step("apply", self._session.config(number))
+        else:
+            run = self._session.runs[number]
+            step = Step(run.kind, None, self._session.stimuli[run.stimulus], run.recording.duration_us)
+        return self._change(step) if self._change else step
+
+    def changed(self, change: Callable[[Step], Step]) -> SessionSteps:
+        """The same steps, each changed."""
+        return SessionSteps(self._session, self._steps, change)
+
+
+def steps_of(session: Session) -> SessionSteps:
     """What was done in a session, to be done again on another backend; runs that were cut are left out.
 
     Raises:
@@ -70,17 +107,24 @@ def steps_of(session: Session) -> list[Step]:
     """
     found = []
     for what, index in session.steps:
-        if what == "apply":
-            found.append(Step("apply", session.config(index)))
-            continue
-        run = session.runs[index]
-        if run.complete and run.stimulus >= 0:
-            found.append(Step(run.kind, None, session.stimuli[run.stimulus], run.recording.duration_us))
-    if not found or found[0].kind != "apply":
-        raise InvalidValue(
-            "holds spikes and no registers: it cannot be played again", where="session", used=session.made.source
-        )
-    return found
+        if what == "apply" or (session.runs[index].complete and session.runs[index].stimulus >= 0):
+            found.append((what, index))
+    if not found or found[0][0] != "apply":
+        used = session.made.backend
+        raise InvalidValue("holds spikes and no registers: it cannot be played again", where="session", used=used)
+    return SessionSteps(session, found)
+
+
+def first_config(steps: Sequence[Step]) -> ChipConfig:
+    """The registers of the first step.
+
+    Raises:
+        InvalidValue: it applies none.
+    """
+    config = steps[0].config if steps else None
+    if config is None:
+        raise InvalidValue("the first step applies no registers", where="record")
+    return config
 
 
 def made_by(backend: Backend, source: str = "", calibration: Calibration | None = None) -> Made:
@@ -107,7 +151,7 @@ def record(
         FileProblem: something is there already, or it cannot be written.
         As the backend; the file holds what was done before.
     """
-    chip = next(step.config.chip for step in steps if step.config is not None)
+    chip = first_config(steps).chip
     with SessionWriter(path, made, chip, populations) as writer:
         recorder = Recorder(backend, writer)
         for number, step in enumerate(steps):

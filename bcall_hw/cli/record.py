@@ -80,7 +80,9 @@ def record(
         raise InvalidValue("nothing to play", where="record", used="no --stimulus, no --rate", fix="Give one of them.")
     refuse_overwriting(out, *(given for given in (source, stimulus, profile, calibration) if given is not None))
     files.check_new(out, overwrite)
-    refuse_for_real(backend, seed=seed, mismatch_cv=mismatch_cv, board_seed=board_seed)
+    of_emulator = {"dt_us": (dt_us, DEFAULT_STEP_US), "pulses": (pulses, "ideal")}
+    chosen = {name: None if value == usual else value for name, (value, usual) in of_emulator.items()}
+    refuse_for_real(backend, seed=seed, mismatch_cv=mismatch_cv, board_seed=board_seed, **chosen)
     board = board_profile(profile, seed, mismatch_cv, board_seed, chip)
     # What is hidden of a board is hidden from the mapper too: it knows what the record says.
     config, mapped = source_of(source, chip, chips, fan_in, calibration, board if board_seed is None else None)

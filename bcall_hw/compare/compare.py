@@ -51,7 +51,7 @@ def compare_sides(a: Observed, b: Observed, settings: Settings, report: Report |
     Args:
         report: called after each population.
     """
-    repeats = [min(len(side.conditions[k]) for k in range(len(side.conditions))) for side in (a, b)]
+    repeats = [a.repeats, b.repeats]
     same = identical(a, b)
     matrices = _matrices(a, b, repeats, settings, report)
     enough = min(repeats) >= settings.min_repeats

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,14 +18,16 @@ from bcall_hw.compare.compare import Compared, Report, compare_sides
 from bcall_hw.compare.result import Control, Verdict
 from bcall_hw.compare.settings import Settings
 from bcall_hw.compare.sides import Observed, matched, observe
-from bcall_hw.errors import BackendProblem, BcallError
-from bcall_hw.record import Step, made_by, record, steps_of
+from bcall_hw.errors import BcallError
+from bcall_hw.record import Step, first_config, made_by, record, steps_of
 from bcall_hw.recording import SpikeRecording
 from bcall_hw.recording.session import Session
 from bcall_hw.recording.spikes import indices_in
 
 #: Neurons of a population whose trains a control compares pair by pair: a control looks for large differences.
 _SAMPLE = 16
+#: Neurons of a population that can exchange their spikes.
+_FEWEST = 2
 #: Factor on the currents of the mis-calibrated control: drives, and what ends a refractory period; leaks are divided by it.
 _OFF = 1.25
 #: Mismatch of the other board, where the one that is compared has none.
@@ -40,11 +42,14 @@ def run_controls(a: Observed, b: Observed, settings: Settings, report: Report | 
     where an emulated board made it, else against the emulator of a board without mismatch.
     """
     few = settings.model_copy(update={"sample": min(settings.sample, _SAMPLE)})
-    if min(len(repeats) for side in (a, b) for repeats in side.conditions) < settings.min_repeats:
+    if min(a.repeats, b.repeats) < settings.min_repeats:
         reason = f"fewer than {settings.min_repeats} repeats on a side"
         return tuple(_not_run(name, reason) for name in (SHUFFLED, MISCALIBRATED, OTHER_SEED))
     shuffled = "A, and A with every spike given to a random neuron of its population"
-    found = [_control(SHUFFLED, shuffled, compare_sides(a, _shuffled(a, settings), few))]
+    if max((len(places) for places in a.populations.values()), default=0) < _FEWEST:
+        found = [_not_run(SHUFFLED, "no population has neurons to exchange")]
+    else:
+        found = [_control(SHUFFLED, shuffled, compare_sides(a, _shuffled(a, settings), few))]
     total = 3
     if report:
         report("controls", 1, total)
@@ -82,7 +87,7 @@ def _shuffled(a: Observed, settings: Settings) -> Observed:
             number += 1
             shuffled.append(_shuffle(run, a.populations, settings.seed, f"compare/shuffle/{number}"))
         conditions.append(tuple(shuffled))
-    return Observed("A, shuffled", a.source, a.session, tuple(conditions), a.stimuli, a.populations)
+    return replace(a, label="A, shuffled", conditions=tuple(conditions))
 
 
 def _shuffle(run: SpikeRecording, populations: Mapping[str, IntArray], seed: int, stream: str) -> SpikeRecording:
@@ -122,7 +127,7 @@ class _Bench:
             profile = known or BoardProfile()
             against, told = self._reference(steps, known, profile)
             if name == MISCALIBRATED:
-                changed = [_miscalibrated(step) for step in steps]
+                changed = steps.changed(_miscalibrated)
                 what = f"{told}, and the same board with drives {_OFF:g} times as large and leaks as much smaller"
             else:
                 changed, cv = steps, max(profile.mismatch_cv, _OTHER_CV)
@@ -132,21 +137,19 @@ class _Bench:
         except BcallError as problem:
             return _not_run(name, str(problem))
 
-    def _reference(self, steps: list[Step], known: BoardProfile | None, profile: BoardProfile) -> tuple[Observed, str]:
+    def _reference(self, steps: Sequence[Step], known: BoardProfile | None, profile: BoardProfile) -> tuple[Observed, str]:
         if known is not None:
             return self.side, f"{self.side.label}, an emulated board"
         if self.nominal is None:
             self.nominal = self._played("nominal", steps, profile)
         return self.nominal, "the emulator of a board without mismatch"
 
-    def _played(self, name: str, steps: list[Step], profile: BoardProfile) -> Observed:
-        first = steps[0].config
-        if first is None:
-            raise BackendProblem("no registers", where=name)
+    def _played(self, name: str, steps: Sequence[Step], profile: BoardProfile) -> Observed:
+        first = first_config(steps)
         path = self.folder / f"{name.replace(' ', '-')}.h5"
         emulator = Emulator(first.chip, first.chips, profile, **emulator_options(self.side.session))
         record(path, emulator, steps, made_by(emulator), self.side.session.populations)
-        return observe(Session.load(path), name, name, self.settings.split)
+        return observe(Session.load(path), name, name, self.settings)
 
 
 def emulator_options(session: Session) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from bcall_hw.backend.emulator.hidden import hidden_board
 from bcall_hw.backend.emulator.profile import BoardProfile
 from bcall_hw.chip_model import ChipModel
 from bcall_hw.errors import InvalidValue
-from bcall_hw.record import Report, Step, made_by, record
+from bcall_hw.record import Report, Step, first_config, made_by, record
 from bcall_hw.recording.session import Session
 
 _FIX = "Give a profile's file, or seed=N, mismatch_cv=X, board_seed=N with commas between, after emulator:"
@@ -58,7 +58,7 @@ def record_live(address: str, path: Path, protocol: Protocol, report: Report | N
         FileProblem: the file cannot be written.
         As the backend.
     """
-    first = next(step.config for step in protocol.steps if step.config is not None)
+    first = first_config(protocol.steps)
     backend = _opened(address, first.chip, first.chips, protocol)
     try:
         made = made_by(backend, protocol.source)

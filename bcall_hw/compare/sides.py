@@ -11,7 +11,7 @@ import numpy as np
 
 from bcall_hw.arrays import IntArray
 from bcall_hw.compare.result import Side
-from bcall_hw.compare.settings import MOST_REPEATS
+from bcall_hw.compare.settings import MOST_REPEATS, Settings
 from bcall_hw.compare.trains import Trains
 from bcall_hw.errors import InvalidValue
 from bcall_hw.recording import SpikeRecording
@@ -25,8 +25,10 @@ class Observed:
 
     Attributes:
         label: "A" or "B"; `source`: where the session came from.
-        conditions: repeats of each stimulus, in the order in which the stimuli were first played; all of one length.
+        conditions: repeats of each stimulus under the same registers, in the order in which they were first played.
+        stimuli: index of the stimulus of each, -1 where it is not known.
         populations: for each, int (size, 3): chip, core, neuron.
+        notes: what was left out.
     """
 
     label: str
@@ -39,8 +41,8 @@ class Observed:
 
     @property
     def repeats(self) -> int:
-        """Repeats of each condition."""
-        return len(self.conditions[0])
+        """Repeats that every condition has."""
+        return min(len(repeats) for repeats in self.conditions)
 
     @property
     def runs(self) -> list[SpikeRecording]:
@@ -77,11 +79,13 @@ class Observed:
         made, runs = self.session.made, self.runs
         first = self.session.runs[0] if self.session.runs else None
         config = self.session.config(first.config).sha256 if first is not None and first.config >= 0 else ""
+        outside = sum(len(run) for run in runs) - sum(len(t.times_s) for repeats in self._grouped for t in repeats)
         lost = {name: sum(run.noted.get(name, 0) for run in runs) for name in NOTED}
         notes = [
             *self.session.notes,
             *self.notes,
             *(f"{count} spikes noted as {name}" for name, count in lost.items() if count),
+            *([f"{outside} spikes of neurons outside the populations are not compared"] if outside else []),
         ]
         return Side(
             label=self.label, source=self.source, backend=made.backend, board=made.board, seed=made.seed, version=made.version,
@@ -96,26 +100,31 @@ def _stimulus_sha256(observed: Observed) -> str:
     return observed.session.stimuli[known[0]].sha256 if len(known) == 1 else ""
 
 
-def observe(session: Session, label: str, source: str, split: int = 1) -> Observed:
-    """The repeats of a session: its complete runs, by stimulus and length.
+def observe(session: Session, label: str, source: str, settings: Settings) -> Observed:
+    """The repeats of a session: its complete runs, by registers, stimulus and length.
 
-    Args:
-        split: parts that each run is cut into.
+    Where some have the repeats that are needed, the others are left out, and a note tells.
 
     Raises:
         InvalidValue: no complete run, or one that cannot be cut so.
     """
-    found: dict[tuple[int, int], list[SpikeRecording]] = {}
+    found: dict[tuple[int, int, int], list[SpikeRecording]] = {}
     for run in session.runs:
         if run.kind == "run" and run.complete:
-            found.setdefault((run.stimulus, run.recording.duration_us), []).extend(_parts(run.recording, split))
+            key = (run.config, run.stimulus, run.recording.duration_us)
+            found.setdefault(key, []).extend(_parts(run.recording, settings.split))
     if not found:
         raise InvalidValue("holds no complete run", where=source, used=f"{len(session.runs)} runs", fix="Record it again.")
-    most = max(len(repeats) for repeats in found.values())
-    chosen = {key: repeats for key, repeats in found.items() if len(repeats) == most}
+    chosen = {key: repeats for key, repeats in found.items() if len(repeats) >= settings.min_repeats} or found
+    most, notes = max(len(repeats) for repeats in chosen.values()), []
+    if most > MOST_REPEATS:
+        notes.append(f"{most} repeats: the first {MOST_REPEATS} are compared")
+    if len(chosen) < len(found):
+        left_out = sum(len(repeats) for key, repeats in found.items() if key not in chosen)
+        notes.append(f"{left_out} runs are left out: repeated less than {settings.min_repeats} times")
     conditions = tuple(tuple(repeats[:MOST_REPEATS]) for repeats in chosen.values())
-    notes = (f"{most} repeats: the first {MOST_REPEATS} are compared",) if most > MOST_REPEATS else ()
-    return Observed(label, source, session, conditions, tuple(key[0] for key in chosen), session.populations, notes)
+    stimuli = tuple(stimulus for _, stimulus, _ in chosen)
+    return Observed(label, source, session, conditions, stimuli, session.populations, tuple(notes))
 
 
 def _parts(recording: SpikeRecording, split: int) -> list[SpikeRecording]:
