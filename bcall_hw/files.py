@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import tempfile
@@ -73,6 +74,39 @@ def check_writable(path: Path) -> None:
         raise FileProblem("cannot be written", where=str(path)[:200], fix="Choose another place.")
 
 
+def hold(path: Path) -> io.FileIO:
+    """Open a file for writing, with a lock that says so until it is closed.
+
+    Raises:
+        OSError: it cannot be opened, or another process holds it.
+    """
+    held = io.FileIO(path, "r+")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        held.close()
+        raise
+    return held
+
+
+def check_not_held(path: Path) -> None:
+    """Refuse a file that something is writing just now (`hold`).
+
+    Raises:
+        FileProblem: it is.
+    """
+    if not path.is_file():
+        return
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        fix = "Wait for it, or choose another file."
+        raise FileProblem("is being written by another run", where=str(path)[:200], fix=fix) from None
+    except OSError:
+        return  # not ours to read: whoever writes there will say so
+
+
 def check_new(path: Path, overwrite: bool = False) -> None:
     """Refuse a file that is there already, or that could not be written.
 
@@ -82,6 +116,20 @@ def check_new(path: Path, overwrite: bool = False) -> None:
     check_writable(path)
     if path.exists() and not overwrite:
         raise FileProblem("is there already", where=str(path)[:200], fix="Choose another name, or give --overwrite.")
+    check_not_held(path)
+
+
+def remove_old(path: Path) -> None:
+    """Make room for a new file of the same name.
+
+    Raises:
+        FileProblem: it is being written, or cannot be removed.
+    """
+    check_not_held(path)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as problem:
+        raise unwritable(path, problem) from None
 
 
 def is_file(path: Path) -> bool:

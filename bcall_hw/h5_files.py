@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bcall_hw.errors import CorruptFile, FileProblem, ForeignFile
-from bcall_hw.files import is_file, unwritable, write_bytes
+from bcall_hw.files import hold, is_file, unwritable, write_bytes
 
 if TYPE_CHECKING:
     import h5py
@@ -43,8 +43,11 @@ def h5_written_whole(path: Path, kind: str, version: int) -> Iterator[h5py.File]
     write_bytes(path, _sealed(buffer.getvalue()))
 
 
-def h5_growing(path: Path, kind: str, version: int) -> h5py.File:
+def h5_growing(path: Path, kind: str, version: int) -> tuple[h5py.File, io.FileIO]:
     """A new HDF5 file in its place that grows while others may read it; `seal_grown` ends it, a kill leaves it readable.
+
+    Returns:
+        The file, and a handle of it whose lock says that it is being written, until it is closed.
 
     Raises:
         FileProblem: something is there already, or it cannot be made.
@@ -53,7 +56,8 @@ def h5_growing(path: Path, kind: str, version: int) -> h5py.File:
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = h5py.File(path, "x", libver="latest", userblock_size=_BLOCK)
+        file = h5py.File(path, "x", libver="latest", userblock_size=_BLOCK, locking=False)
+        held = hold(path)
     except FileExistsError:
         raise FileProblem("is there already", where=str(path)[:200], fix="Choose another name, or move it away.") from None
     except (OSError, RuntimeError, ValueError) as problem:
@@ -61,24 +65,19 @@ def h5_growing(path: Path, kind: str, version: int) -> h5py.File:
     file.attrs["format"] = f"bcall_hw/{kind}"
     file.attrs["format_version"] = version
     file.flush()
-    with path.open("r+b") as block:
-        block.write(_MAGIC + _GROWING)
-    return file
+    held.write(_MAGIC + _GROWING)
+    return file, held
 
 
-def seal_grown(path: Path) -> None:
-    """Write the hash of a grown file, which is closed now, into its user block.
+def seal_grown(held: io.FileIO) -> None:
+    """Write the hash of a grown file, whose HDF5 part is closed now, into its user block.
 
     Raises:
-        FileProblem: it cannot be written.
+        OSError: it cannot be written.
     """
-    try:
-        with path.open("r+b") as file:
-            digest = _digest_of(file)
-            file.seek(len(_MAGIC))
-            file.write(digest)
-    except OSError as problem:
-        raise unwritable(path, problem) from None
+    digest = _digest_of(held)
+    held.seek(len(_MAGIC))
+    held.write(digest)
 
 
 def array_of(file: h5py.File, name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -103,7 +102,7 @@ def seal(path: Path) -> None:
     write_bytes(path, _sealed(path.read_bytes()))
 
 
-def _digest_of(file: BinaryIO) -> bytes:
+def _digest_of(file: BinaryIO | io.FileIO) -> bytes:
     """Hash of everything after the user block."""
     digest = hashlib.sha256()
     file.seek(_BLOCK)
@@ -132,7 +131,7 @@ def h5_read(path: Path, kind: str, version: int, *, growing: bool = False) -> It
     if not sealed and not growing:
         raise CorruptFile("was never finished", where=str(path), fix="Make it again.")
     try:
-        opened = h5py.File(path if sealed else io.BytesIO(_without_flags(path.read_bytes())), "r")
+        opened = h5py.File(path if sealed else io.BytesIO(_without_flags(path.read_bytes())), "r", locking=False)
     except (OSError, RuntimeError, ValueError) as problem:
         raise CorruptFile("is damaged or truncated", where=str(path), used=str(problem)[:200]) from None
     with opened as file:

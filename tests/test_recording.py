@@ -19,6 +19,7 @@ from bcall_hw import h5_files
 from bcall_hw.backend.emulator.emulator import Emulator
 from bcall_hw.chip_config import ChipConfig
 from bcall_hw.errors import BcallError, CorruptFile, FileProblem, ForeignFile, InvalidValue
+from bcall_hw.files import check_new
 from bcall_hw.recording import SPIKE_DTYPE, SpikeRecording
 from bcall_hw.recording.made import Made
 from bcall_hw.recording.session import Learned, Session
@@ -216,6 +217,20 @@ def test_an_exception_leaves_a_file_that_says_so(tmp_path: Path) -> None:
     assert not session.complete
     assert session.notes == ("run 1 was cut at 0.001 of 0.005 s", "the recording was broken off")
     assert [run.complete for run in session.runs] == [True, False]
+
+
+def test_a_file_that_is_being_written_is_not_taken_away(tmp_path: Path) -> None:
+    path = tmp_path / "s.h5"
+    with SessionWriter(path, Made.now("emulator")) as writer:
+        writer.add(spikes_of(ROWS))
+        with pytest.raises(FileProblem, match="is being written by another run"):
+            check_new(path, overwrite=True)
+        with pytest.raises(FileProblem, match="is being written by another run"):
+            SessionWriter.replacing(path, Made.now("emulator"))
+        assert len(Session.load(path).runs) == 1  # others may read it meanwhile
+        moved = path.rename(tmp_path / "moved.h5")
+    assert h5_files.is_sealed(moved)  # a file that was moved while it grew is ended where it is
+    check_new(moved, overwrite=True)
 
 
 @pytest.mark.parametrize("ended", [True, False])

@@ -97,7 +97,7 @@ def record(
             check_board(mapped.calibration, opened.board, f"--calibration {calibration}")
         made = made_by(opened, source.name, mapped.calibration if mapped else None)
         if overwrite:
-            out.unlink(missing_ok=True)
+            files.remove_old(out)
         with progress_bars(as_json) as report:
             write(out, opened, steps, made, mapped.addresses if mapped else {}, report)
         warnings = list(dict.fromkeys([*opened.warnings, *stimulus_warnings(config, played, board)]))

@@ -51,7 +51,7 @@ class SessionWriter:
         self._running: npt.NDArray[np.void] | None = None
         self._learned: dict[str, Learned] = {}
         self._closed = False
-        self._file = h5_files.h5_growing(path, layout.KIND, layout.VERSION)
+        self._file, self._held = h5_files.h5_growing(path, layout.KIND, layout.VERSION)
         with self._told():
             write_head(self._file, made, chip, populations or {})
             self._tables: dict[str, h5py.Dataset] = {}
@@ -69,9 +69,10 @@ class SessionWriter:
         """As a new file that takes the place of `path` when it is closed, whole or not at all.
 
         Raises:
-            FileProblem: it cannot be written.
+            FileProblem: it cannot be written, or is being written by another run.
         """
         files.check_writable(path)
+        files.check_not_held(path)
         part = path.resolve().with_name(f".{path.name[:100]}.{os.getpid()}{files.PART}")
         part.unlink(missing_ok=True)
         writer = cls(part, made, chip, populations)
@@ -169,16 +170,16 @@ class SessionWriter:
         self._closed = True
         import h5py
 
-        with self._told():
+        with self._told(), self._held:
             self._file.close()
-            with h5py.File(self.path, "r+", libver="latest") as file:
+            with h5py.File(self._held, "r+", libver="latest") as file:
                 file.attrs["complete"] = complete
                 for name, state in self._learned.items():
                     group = file.create_group(f"learned/{len(file.get('learned', ()))}")
                     group.attrs["connection"] = name
                     for part in ("sources", "efficacy", "hidden"):
                         group.create_dataset(part, data=getattr(state, part), compression="gzip", shuffle=True)
-        h5_files.seal_grown(self.path)
+            h5_files.seal_grown(self._held)
         if self._final != self.path:
             self.path.replace(self._final)
 
@@ -187,6 +188,7 @@ class SessionWriter:
         if not self._closed:
             self._closed = True
             self._file.close()
+            self._held.close()
             self.path.unlink(missing_ok=True)
 
     def __enter__(self) -> SessionWriter:
@@ -254,7 +256,7 @@ class _Told:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         if isinstance(value, OSError | RuntimeError):
             used = (getattr(value, "strerror", None) or str(value))[:200]
-            fix = "What came before is in the file; make room, and record again."
+            fix = "What came before is in the file; make room if the disk is full, and record again."
             raise FileProblem("cannot be written on", where=str(self._path)[:200], used=used, fix=fix) from None
 
 
