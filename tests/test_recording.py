@@ -219,6 +219,16 @@ def test_an_exception_leaves_a_file_that_says_so(tmp_path: Path) -> None:
     assert [run.complete for run in session.runs] == [True, False]
 
 
+def test_populations_have_neurons_of_their_own(tmp_path: Path) -> None:
+    for populations, said in (
+        ({"p": np.zeros((0, 3), dtype=np.int64)}, "without neurons"),
+        ({"p": np.array([[0, 0, 1]]), "q": np.array([[0, 0, 2], [0, 0, 1]])}, "'q'.*chip 0, core 0, neuron 1.*'p' has it too"),
+    ):
+        with pytest.raises(InvalidValue, match=said):
+            SessionWriter(tmp_path / "s.h5", Made.now("emulator"), CHIP, populations)
+    assert not (tmp_path / "s.h5").exists()
+
+
 def test_a_file_that_is_being_written_is_not_taken_away(tmp_path: Path) -> None:
     path = tmp_path / "s.h5"
     with SessionWriter(path, Made.now("emulator")) as writer:

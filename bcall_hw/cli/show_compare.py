@@ -67,6 +67,13 @@ def _quantities(comparison: Comparison) -> None:
         name = f"  {q.name} ({q.unit})" if q.unit else f"  {q.name}"
         table.add_row(name, *values, ratio, _number(q.ratio_upper), _number(q.p), verdict)
     console.print(table)
+    s = comparison.settings
+    cut = "" if s["bin_used_s"] == s["bin_s"] else f" (a tenth of a repeat, not {1e3 * s['bin_s']:g} ms)"
+    console.print(
+        f"distance: of a repeat of A to one of B; within: of two of one side; at most: bound of their ratio at the level "
+        f"{s['alpha_equivalence']:g}; p: of no difference, after Holm. Counts in bins of {1e3 * s['bin_used_s']:g} ms{cut}.",
+        highlight=False, style="dim",
+    )  # fmt: skip
     if len(shown) < len(rows):
         console.print(f"{len(rows) - len(shown)} more rows: --json, or the report", highlight=False)
 

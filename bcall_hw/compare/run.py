@@ -15,6 +15,7 @@ from bcall_hw.compare.quantities import QUANTITIES
 from bcall_hw.compare.result import Comparison, Control, CoreDifference, Pictures, Verdict
 from bcall_hw.compare.settings import Settings
 from bcall_hw.compare.sides import Observed, matched, observe
+from bcall_hw.compare.words import too_few
 from bcall_hw.recording.session import Session
 
 _CORES_TOLD = 3
@@ -89,7 +90,7 @@ def _verdict(
         )
     repeats = min(a.repeats, b.repeats)
     if repeats < settings.min_repeats:
-        return Verdict.NOT_ENOUGH_DATA, f"{repeats} repeats on a side, {settings.min_repeats} are needed"
+        return Verdict.NOT_ENOUGH_DATA, too_few(repeats, settings)
     if not any(q.name != "rate" for q in defined):
         return Verdict.NOT_ENOUGH_DATA, "hardly anything fires"
     open_ones = [q for q in defined if not q.equivalent]

@@ -8,6 +8,11 @@ from bcall_hw.compare.result import Verdict
 from bcall_hw.compare.settings import Settings
 
 
+def too_few(repeats: int, settings: Settings) -> str:
+    """That there are not enough repeats."""
+    return f"{repeats} {'repeat' if repeats == 1 else 'repeats'} on a side, {settings.min_repeats} are needed"
+
+
 def reason(
     verdict: Verdict, ratio: float, upper: float, same: bool, defined: bool, repeats: list[int], settings: Settings
 ) -> str:
@@ -17,7 +22,7 @@ def reason(
     if not defined:
         return "too few spikes for it"
     if min(repeats) < settings.min_repeats:
-        return f"{min(repeats)} repeats on a side, {settings.min_repeats} are needed"
+        return too_few(min(repeats), settings)
     shown = "infinitely often" if np.isinf(ratio) else f"{ratio:.3g} times"
     if verdict is Verdict.DIFFERENT:
         small = f"; less than the margin of {settings.margin:g}, but no chance" if upper < settings.margin else ""

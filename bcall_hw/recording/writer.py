@@ -40,6 +40,7 @@ class SessionWriter:
 
     Raises:
         FileProblem: something is there already, or it cannot be written.
+        InvalidValue: a population without neurons, or two that share one.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class SessionWriter:
         self._running: npt.NDArray[np.void] | None = None
         self._learned: dict[str, Learned] = {}
         self._closed = False
+        check_populations(populations or {})
         self._file, self._held = h5_files.h5_growing(path, layout.KIND, layout.VERSION)
         with self._told():
             write_head(self._file, made, chip, populations or {})
@@ -258,6 +260,24 @@ class _Told:
             used = (getattr(value, "strerror", None) or str(value))[:200]
             fix = "What came before is in the file; make room if the disk is full, and record again."
             raise FileProblem("cannot be written on", where=str(self._path)[:200], used=used, fix=fix) from None
+
+
+def check_populations(populations: Mapping[str, IntArray]) -> None:
+    """Refuse populations that have no neurons or share some.
+
+    Raises:
+        InvalidValue: with the population's name.
+    """
+    owner: dict[tuple[int, ...], str] = {}
+    for name, addresses in populations.items():
+        if not len(addresses):
+            raise InvalidValue("a population without neurons", where=f"population {name!r}"[:200], fix="Leave it out.")
+        for place in map(tuple, np.asarray(addresses).tolist()):
+            if place in owner:
+                used = "chip {}, core {}, neuron {}".format(*place)
+                fix = f"Give each neuron to one population; {owner[place]!r} has it too."
+                raise InvalidValue("a neuron stands twice", where=f"population {name!r}"[:200], used=used, fix=fix[:200])
+            owner[place] = name
 
 
 def write_head(file: h5py.File, made: Made, chip: ChipModel | None, populations: Mapping[str, IntArray]) -> None:
