@@ -37,13 +37,15 @@ lint: $(VENV)/.test
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
+# Pages in a real browser (chromium); without it those tests skip by name.
 test-emulator: $(VENV)/.test
+	scripts/system_tools chromium
 	$(VENV)/bin/python $(PYTEST) --ignore=tests/contract --ignore=tests/hdl
 
 # The words in Verilog (iverilog) and the circuit in ngspice. Without the tools the tests skip by name; FORCE_HDL=1 makes that a
 # failure. Where CI is set and apt-get may be used, the tools are installed first.
 test-hdl: $(VENV)/.test
-	scripts/hdl_tools
+	scripts/system_tools iverilog ngspice
 	$(VENV)/bin/python -m pytest tests/hdl
 
 # Skips by name without CPython 3.10 or the binary; with FORCE_CONTRACT=1 that is a failure.

@@ -147,6 +147,7 @@ def large(options: argparse.Namespace) -> dict[str, Any]:
         result["page_mb"] = (folder / "report.html").stat().st_size / 1e6
         if options.keep is not None:
             options.keep.write_bytes((folder / "report.html").read_bytes())
+    result["why"] = comparison.why
     result["verdict"], result["peak_gb"] = comparison.verdict.value, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     return result
 

@@ -25,7 +25,7 @@ def reason(
         return too_few(min(repeats), settings)
     shown = "infinitely often" if np.isinf(ratio) else f"{ratio:.3g} times"
     if verdict is Verdict.DIFFERENT:
-        small = f"; less than the margin of {settings.margin:g}, but no chance" if upper < settings.margin else ""
+        small = f"; below the margin of {settings.margin:g}, yet more than chance" if upper < settings.margin else ""
         return f"the distance across is {shown} that within, and the labels of the repeats matter{small}"
     if verdict is Verdict.EQUIVALENT:
         return f"the ratio is {ratio:.3g}, at most {upper:.3g}"
