@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 from conftest import Run, only_json
 from emulator_helpers import CHIP
-from session_helpers import SIZES, mapped_pair, recorded, spikes_of
+from session_helpers import SIZES, mapped_pair, recorded, spikes_of, stimulus
 
+from bcall_hw.backend.emulator.emulator import Emulator
 from bcall_hw.backend.emulator.profile import BoardProfile
 from bcall_hw.compare.quantities import QUANTITIES
 from bcall_hw.compare.result import Verdict
 from bcall_hw.compare.run import compare
 from bcall_hw.compare.settings import Settings
 from bcall_hw.errors import InvalidValue
+from bcall_hw.record import made_by, record, repeats
 from bcall_hw.recording import SPIKE_DTYPE, SpikeRecording
 from bcall_hw.recording.made import Made
 from bcall_hw.recording.session import Session
@@ -223,3 +225,48 @@ def test_record_and_convert_commands(run: Run, tmp_path: Path) -> None:
         assert back["spikes_sha256"] == told["spikes_sha256"]
     assert run("convert", "s.h5", "--out", "x.h5").returncode == 2
     assert run("record", "net.json", "--duration-s", "0.2", "--out", "n.h5").returncode == 2
+
+
+def _two_stimuli(path: Path, seed: int, second_hz: float) -> tuple[str, Session]:
+    """Poisson spikes of eight neurons, ten repeats of each of two stimuli (which differ in length here)."""
+    rng = np.random.default_rng(seed)
+    with SessionWriter(path, Made.now("test"), CHIP, {"p": np.array([(0, 2, n) for n in range(8)])}) as writer:
+        for _ in range(10):
+            for duration_us, rate_hz in ((500_001, 50.0), (400_001, second_hz)):
+                count = rng.poisson(8 * rate_hz * duration_us * 1e-6)
+                spikes = np.zeros(count, dtype=SPIKE_DTYPE)
+                spikes["time_us"] = np.sort(rng.integers(1, duration_us, count))
+                spikes["core"], spikes["neuron"] = 2, rng.integers(0, 8, count)
+                writer.add(SpikeRecording(spikes, duration_us, "test", None))
+    return path.name, Session.load(path)
+
+
+def test_all_stimuli_count_where_rates_differ(tmp_path: Path) -> None:
+    a, b = _two_stimuli(tmp_path / "a.h5", 1, 50.0), _two_stimuli(tmp_path / "b.h5", 2, 120.0)
+    found, pictures = compare(a, b, controls=False)
+    assert found.verdict is Verdict.DIFFERENT
+    core = found.cores[0]
+    assert (core.chip, core.core, core.differ) == (0, 2, 8)
+    assert core.rate_a_hz == pytest.approx(50, abs=5)
+    assert core.rate_b_hz == pytest.approx(85, abs=7)  # the mean over both stimuli
+    assert pictures.populations["p"].rate_hz[1].mean() == pytest.approx(core.rate_b_hz)
+
+
+def test_what_a_cut_into_repeats_leaves_is_told(tmp_path: Path) -> None:
+    a = _two_stimuli(tmp_path / "a.h5", 1, 50.0)
+    found, _ = compare(a, a, Settings(split=2), controls=False)
+    assert any("the last 1 us of a run are left out" in note for note in found.sides[0].notes), found.sides[0].notes
+
+
+def test_other_registers_are_told(folder: Path, tmp_path: Path) -> None:
+    config = mapped_pair().config
+    biases = config.biases.copy()
+    place = (0, 0, CHIP.bias_index("leak1"))
+    coarse, fine, high = biases[place]
+    biases[place] = (coarse, (fine + 60) % 256, high)
+    board = Emulator(CHIP, config.chips, PROFILE)
+    steps = repeats(config.with_registers(biases=biases), stimulus(), 300_000, 10, 50_000)
+    record(tmp_path / "b.h5", board, steps, made_by(board, "pair"), mapped_pair().addresses)
+    found, _ = compare(loaded(folder, "a"), ("b", Session.load(tmp_path / "b.h5")), controls=False)
+    assert found.verdict is Verdict.DIFFERENT
+    assert any("different registers" in text for text in found.next), found.next

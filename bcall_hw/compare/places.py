@@ -49,18 +49,26 @@ def look(a: Observed, b: Observed, matrices: Matrices, settings: Settings) -> tu
     pictures, rows = {}, []
     for name in a.populations:
         size = len(a.populations[name])
-        sides = [side.trains(name, 0, side.repeats) for side in (a, b)]
-        rates = tuple(single.rates_hz(trains).reshape(-1, size) for trains in sides)
+        rates, isi = zip(*(_means(side, name, size) for side in (a, b)), strict=True)
         t, p = differences((rates[0], rates[1]))
         mean = np.stack([r.mean(axis=0) for r in rates])
         rows.append((a.populations[name], mean, t, p))
-        isi = np.stack([_mean_known(single.mean_isi_s(trains).reshape(-1, size)) for trains in sides])
         first = [side.trains(name, 0, 1) for side in (a, b)]
         shown = _shown(first, size, shown_per, settings, name)
         raster = (_raster(first[0], shown), _raster(first[1], shown))
-        pictures[name] = PopulationPicture(a.populations[name], mean, isi, t, raster, shown, dict(matrices.get(name, {})))
+        pictures[name] = PopulationPicture(
+            a.populations[name], mean, np.stack(isi), t, raster, shown, dict(matrices.get(name, {}))
+        )
     geometry, columns = _geometry(a, b)
     return _cores(rows, settings), Pictures(pictures, (0.0, end_s), geometry, columns)
+
+
+def _means(side: Observed, name: str, size: int) -> tuple[FloatArray, FloatArray]:
+    """Rates (repeats, neurons) (Hz) and mean intervals (neurons,) (s) of a population, over all stimuli."""
+    trains = [side.trains(name, condition, side.repeats) for condition in range(len(side.conditions))]
+    rates = np.mean([single.rates_hz(one).reshape(-1, size) for one in trains], axis=0)
+    isi = _mean_known(np.concatenate([single.mean_isi_s(one).reshape(-1, size) for one in trains]))
+    return rates, isi
 
 
 def _mean_known(values: FloatArray) -> FloatArray:

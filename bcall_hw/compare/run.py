@@ -117,8 +117,9 @@ def _next(
             told.append("Rates agree and timing does not: look at time constants and at the time step of the emulator.")
         elif kinds:
             told.append("Rates differ: calibrate the board (bcall-hw calibrate) and map with its record.")
-        hashes = {side.session.made.calibration_sha256 for side in (a, b)}
-        if len(hashes) > 1:
+        if len({side.side().config_sha256 for side in (a, b)} - {""}) > 1:
+            told.append("The sides had different registers: record both with the same registers file.")
+        if len({side.session.made.calibration_sha256 for side in (a, b)}) > 1:
             told.append("The sides were mapped with different calibration records.")
     if verdict is Verdict.NOT_ENOUGH_DATA:
         repeats = min(a.repeats, b.repeats)

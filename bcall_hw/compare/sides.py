@@ -122,6 +122,9 @@ def observe(session: Session, label: str, source: str, settings: Settings) -> Ob
     if len(chosen) < len(found):
         left_out = sum(len(repeats) for key, repeats in found.items() if key not in chosen)
         notes.append(f"{left_out} runs are left out: repeated less than {settings.min_repeats} times")
+    rest_us = max(run.recording.duration_us % settings.split for run in session.runs if run.kind == "run" and run.complete)
+    if rest_us:
+        notes.append(f"the last {rest_us} us of a run are left out: no whole number for each of {settings.split} parts")
     conditions = tuple(tuple(repeats[:MOST_REPEATS]) for repeats in chosen.values())
     stimuli = tuple(stimulus for _, stimulus, _ in chosen)
     return Observed(label, source, session, conditions, stimuli, session.populations, tuple(notes))
