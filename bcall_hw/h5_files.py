@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
+import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,6 +70,29 @@ def h5_growing(path: Path, kind: str, version: int) -> tuple[h5py.File, io.FileI
     file.flush()
     held.write(_MAGIC + _GROWING)
     return file, held
+
+
+def abandon(file: h5py.File) -> None:
+    """Close a growing file that could not be written on; on disk it stays as it is.
+
+    What the HDF5 library still wants to write goes nowhere: it would try again, and crash, at the end of the process.
+    """
+    if not file:
+        return
+    with tempfile.TemporaryFile() if not hasattr(os, "memfd_create") else open(os.memfd_create("nowhere"), "r+b") as nowhere:
+        os.dup2(nowhere.fileno(), file.id.get_vfd_handle())
+        with contextlib.suppress(OSError, RuntimeError, ValueError):
+            file.close()
+
+
+def make_room(held: io.FileIO, size: int) -> None:
+    """Let a file's disk have room for so many bytes more, where the system can do so.
+
+    Raises:
+        OSError: there is none.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(held.fileno(), os.fstat(held.fileno()).st_size, size)
 
 
 def seal_grown(held: io.FileIO) -> None:

@@ -293,31 +293,54 @@ def test_flipped_bytes_never_go_unnoticed(tmp_path: Path, session_file: Path) ->
             assert found == wanted
 
 
-def test_a_full_disk_is_told_and_keeps_what_came_before(tmp_path: Path) -> None:
+@pytest.mark.parametrize("limit", ["in the spikes", "at the end"])
+def test_a_full_disk_is_told_and_keeps_what_came_before(tmp_path: Path, limit: str) -> None:
+    path = tmp_path / "s.h5"
     script = f"""
-import resource, signal
+import os, resource, signal
 from pathlib import Path
 import numpy as np
+from bcall_hw import h5_files
 from bcall_hw.errors import FileProblem
 from bcall_hw.recording import SPIKE_DTYPE
 from bcall_hw.recording.made import Made
 from bcall_hw.recording.writer import SessionWriter
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-writer = SessionWriter(Path({str(tmp_path / "s.h5")!r}), Made.now("test"))
-resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, 4_000_000))
+path = Path({str(path)!r})
+writer = SessionWriter(path, Made.now("test"))
 block = np.zeros(65536, dtype=SPIKE_DTYPE)
 block["time_us"] = np.arange(65536)
+def limit(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+# The limit stands for a full disk: it must not hold for what is given up, which goes to no disk.
+abandon = h5_files.abandon
+h5_files.abandon = lambda file: (print("size", os.path.getsize(path)), limit(resource.RLIM_INFINITY), abandon(file))
+at_end = {limit == "at the end"}
+if not at_end:
+    limit(4_000_000)
 try:
     writer.began(None, 10_000_000)
-    for k in range(20):
+    for k in range(4 if at_end else 20):
         block["time_us"] += 65536
         writer.spikes(block, 65536 * (k + 2))
+        print("block", k, flush=True)
+    if at_end:
+        limit(os.path.getsize(path))
+    writer.close()
 except FileProblem as problem:
     print("told:", problem)
+writer.close()
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, (done.returncode, done.stderr)
     assert "told:" in done.stdout, done.stderr
     assert "cannot be written on" in done.stdout
+    written = done.stdout.count("block ")
+    assert path.stat().st_size == int(done.stdout.split("size ")[1].split()[0])
+    session = Session.load(path)
+    assert 0 < written < 20
+    assert len(session.runs[0].recording) >= 65536 * written
+    assert "the recording was cut: it holds what had reached the disk" in session.notes
 
 
 # Tables --------------------------------------------------------------------------------------------------------------

@@ -64,6 +64,11 @@ class Learned:
     efficacy: BoolArray
     hidden: FloatArray
 
+    @property
+    def nbytes(self) -> int:
+        """Size of all arrays (bytes)."""
+        return self.sources.nbytes + self.efficacy.nbytes + self.hidden.nbytes
+
 
 @dataclass(frozen=True, eq=False)
 class Session:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
     import h5py
 
     from bcall_hw.recording.session import Learned
+
+
+#: Bytes that ending a file may take beside the state after learning.
+_ROOM = 1 << 16
 
 
 class SessionWriter:
@@ -172,8 +178,11 @@ class SessionWriter:
         self._closed = True
         import h5py
 
-        with self._told(), self._held:
+        with self._held, self._told():
+            self._file.flush()
             self._file.close()
+            # Room first: a disk that is full just now must not spoil what is there.
+            h5_files.make_room(self._held, _ROOM + sum(state.nbytes for state in self._learned.values()))
             with h5py.File(self._held, "r+", libver="latest") as file:
                 file.attrs["complete"] = complete
                 for name, state in self._learned.items():
@@ -204,8 +213,20 @@ class SessionWriter:
 
     # Inside ----------------------------------------------------------------------------------------------------------
 
-    def _told(self) -> _Told:
-        return _Told(self.path)
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What the HDF5 library says of a full disk becomes our error; nothing more is written then."""
+        try:
+            yield
+        except (OSError, RuntimeError) as problem:
+            self._closed = True
+            h5_files.abandon(self._file)
+            self._held.close()
+            if self._final != self.path:
+                self.path.unlink(missing_ok=True)
+            used = re.sub(r"\s+", " ", getattr(problem, "strerror", None) or str(problem))[:200]
+            fix = "What came before is in the file; make room if the disk is full, and record again."
+            raise FileProblem("cannot be written on", where=str(self.path)[:200], used=used, fix=fix) from None
 
     def _append(self, name: str, rows: npt.NDArray[Any]) -> int:
         """Add rows and bring them to disk; returns the index of the first."""
@@ -244,22 +265,6 @@ class SessionWriter:
             self._append("poisson_rates_hz", stimulus.poisson_rates_hz)
             self._stimuli[key] = self._append("stimuli", row)
         return self._stimuli[key]
-
-
-class _Told:
-    """What the HDF5 library says of a full disk becomes our error."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        if isinstance(value, OSError | RuntimeError):
-            used = (getattr(value, "strerror", None) or str(value))[:200]
-            fix = "What came before is in the file; make room if the disk is full, and record again."
-            raise FileProblem("cannot be written on", where=str(self._path)[:200], used=used, fix=fix) from None
 
 
 def check_populations(populations: Mapping[str, IntArray]) -> None:
