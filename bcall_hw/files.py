@@ -144,6 +144,19 @@ def is_file(path: Path) -> bool:
         raise FileProblem("cannot be read", where=str(path)[:200], used=problem.strerror) from None
 
 
+def check_file(path: Path) -> None:
+    """Refuse to read what is not there or no regular file.
+
+    Raises:
+        FileProblem: with the reason.
+    """
+    if is_file(path):
+        return
+    if path.exists():
+        raise FileProblem("is no regular file", where=str(path)[:200], used="a folder" if path.is_dir() else "a device or pipe")
+    raise FileProblem("no such file", where=str(path)[:200])
+
+
 @contextmanager
 def folder_of_one_run(path: Path) -> Iterator[None]:
     """Hold a folder for one run at a time; half-written files of a killed run are cleared away.

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bcall_hw.errors import CorruptFile, FileProblem, ForeignFile
-from bcall_hw.files import hold, is_file, unwritable, write_bytes
+from bcall_hw.files import check_file, hold, unwritable, write_bytes
 
 if TYPE_CHECKING:
     import h5py
@@ -85,6 +86,14 @@ def abandon(file: h5py.File) -> None:
             file.close()
 
 
+def reason_of(problem: Exception) -> str:
+    """What the system said, out of the HDF5 library's long tale about it."""
+    found = re.search(r"error message = '([^']*)'", str(problem))
+    if found:
+        return found[1]
+    return re.sub(r"\s+", " ", getattr(problem, "strerror", None) or str(problem))[:200]
+
+
 def make_room(held: io.FileIO, size: int) -> None:
     """Let a file's disk have room for so many bytes more, where the system can do so.
 
@@ -151,8 +160,7 @@ def h5_read(path: Path, kind: str, version: int, *, growing: bool = False) -> It
     """
     import h5py
 
-    if not is_file(path):
-        raise FileProblem("no such file", where=str(path)[:200])
+    check_file(path)
     sealed = is_sealed(path)
     if not sealed and not growing:
         raise CorruptFile("was never finished", where=str(path), fix="Make it again.")
@@ -231,7 +239,7 @@ def is_sealed(path: Path) -> bool:
         with path.open("rb") as file:
             head = file.read(len(_MAGIC) + 64)
             if not head.startswith(_MAGIC):
-                raise ForeignFile("is not a file that bcall-hw wrote", where=str(path))
+                raise ForeignFile("is not a file that bcall-hw wrote", where=str(path), fix="Check its name.")
             wanted = head[len(_MAGIC) :]
             if wanted != _GROWING and _digest_of(file) != wanted:
                 raise CorruptFile("is damaged or truncated: its hash differs", where=str(path), fix="Make it again.")

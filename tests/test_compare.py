@@ -193,6 +193,8 @@ def test_parameters_are_recovered_from_both_sides(run: Run, folder: Path) -> Non
     ("arguments", "match"),
     [
         (("none.h5", "A"), "no such file"),
+        (("/", "A"), "is no regular file (got a folder)"),
+        (("/dev/null", "A"), "is no regular file (got a device or pipe)"),
         (("A", "emulator:seed=x"), "tells no emulated board"),
         (("A", "emulator:board_seed=1,seed=2"), "in two ways"),
         (("emulator", "emulator"), "nothing to play"),

@@ -131,8 +131,7 @@ def _idx(path: Path) -> npt.NDArray[np.uint8]:
 
 def _own(path: Path) -> Dataset:
     """Arrays `train`, `train_labels`, `test`, `test_labels`; images of shape (n, rows, columns), nonzero = active."""
-    if not files.is_file(path):
-        raise FileProblem("no such file", where=str(path))
+    files.check_file(path)
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("train", "train_labels", "test", "test_labels")}

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bcall_hw import files
-from bcall_hw.errors import BackendUnavailable, CorruptFile, EmptyNetwork, FileProblem, InvalidValue, UnknownName
+from bcall_hw.errors import BackendUnavailable, CorruptFile, EmptyNetwork, InvalidValue, UnknownName
 
 #: A graph within a graph within ...: deeper than this is taken for a mistake.
 _DEEPEST = 32
@@ -92,8 +92,7 @@ def _file_values(path: Path) -> Any:
         raise BackendUnavailable("reading NIR files needs the package nir", where=str(path)[:200], fix=fix) from None
     import h5py
 
-    if not files.is_file(path):
-        raise FileProblem("no such file", where=str(path)[:200])
+    files.check_file(path)
     try:
         with h5py.File(path, "r") as file:
             return hdf2dict(file["node"])

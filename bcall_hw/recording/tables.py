@@ -83,8 +83,7 @@ def _head(session: Session) -> dict[str, Any]:
 
 
 def _read_npz(path: Path) -> tuple[dict[str, Any] | None, dict[str, npt.NDArray[np.int64]]]:
-    if not files.is_file(path):
-        raise FileProblem("no such file", where=str(path)[:200])
+    files.check_file(path)
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             columns = {name: np.asarray(file[name], dtype=np.int64) for name in _COLUMNS}

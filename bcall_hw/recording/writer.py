@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -222,10 +221,12 @@ class SessionWriter:
             self._closed = True
             h5_files.abandon(self._file)
             self._held.close()
-            if self._final != self.path:
+            fix = "Make room if the disk is full, and record again."
+            if self._final == self.path:
+                fix = f"What came before is in the file. {fix}"
+            else:
                 self.path.unlink(missing_ok=True)
-            used = re.sub(r"\s+", " ", getattr(problem, "strerror", None) or str(problem))[:200]
-            fix = "What came before is in the file; make room if the disk is full, and record again."
+            used = h5_files.reason_of(problem)
             raise FileProblem("cannot be written on", where=str(self.path)[:200], used=used, fix=fix) from None
 
     def _append(self, name: str, rows: npt.NDArray[Any]) -> int:
