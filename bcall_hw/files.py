@@ -132,6 +132,24 @@ def remove_old(path: Path) -> None:
         raise unwritable(path, problem) from None
 
 
+def set_aside(path: Path) -> None:
+    """Give a file another name: X.h5 becomes X.before.h5, or X.before-2.h5 and so on.
+
+    Raises:
+        FileProblem: it cannot be renamed.
+    """
+    names = (
+        path.with_name(f"{path.stem}.before{number}{path.suffix}") for number in ("", *(f"-{k}" for k in range(2, 10_000)))
+    )
+    free = next((name for name in names if not name.exists()), None)
+    try:
+        if free is None:
+            raise OSError("too many older ones")
+        path.rename(free)
+    except OSError as problem:
+        raise unwritable(path, problem) from None
+
+
 def is_file(path: Path) -> bool:
     """Whether a readable place holds a regular file.
 

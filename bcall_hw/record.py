@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
+from bcall_hw import random_bits
 from bcall_hw.arrays import IntArray
 from bcall_hw.backend import Backend
 from bcall_hw.backend.recorder import Recorder
@@ -39,10 +40,19 @@ class Step:
     duration_us: int = 0
 
 
+#: Step of the random part of rests (us): a whole number of time steps of any emulator that divides a millisecond.
+_JITTER_STEP_US = 1000
+
+
 def repeats(
-    config: ChipConfig, stimulus: Stimulus, duration_us: int, count: int, rest_us: int, warm_up_us: int = 0
+    config: ChipConfig, stimulus: Stimulus, duration_us: int, count: int, rest_us: int, warm_up_us: int = 0, jitter_us: int = 0
 ) -> list[Step]:
     """The same run several times, each after a rest without input; before the first one a longer rest.
+
+    Args:
+        jitter_us: each rest is longer by a random time up to this, in whole milliseconds and the same each time. Neurons that
+            fire by themselves then meet the stimulus at another phase in each repeat; after equal rests a repeat would follow
+            from the one before, as the hands of a clock do, and repeats could not be taken as independent.
 
     Raises:
         InvalidValue: no repeat, or an impossible time.
@@ -50,14 +60,15 @@ def repeats(
     for name, used, least in (
         ("repeats", count, 1),
         ("duration (us)", duration_us, 1),
-        ("rest (us)", min(rest_us, warm_up_us), 0),
+        ("rest (us)", min(rest_us, warm_up_us, jitter_us), 0),
     ):
         if used < least:
             raise InvalidValue(f"impossible {name}", where="record", used=used, limit=f"at least {least}")
     silence = Stimulus(config.chip)
     steps = [Step("apply", config)]
+    longer = random_bits.uniform(0, "record/rests", count) * (jitter_us // _JITTER_STEP_US + 1)
     for repeat in range(count):
-        pause_us = rest_us + (0 if repeat else warm_up_us)
+        pause_us = rest_us + int(longer[repeat]) * _JITTER_STEP_US + (0 if repeat else warm_up_us)
         steps += [Step("rest", None, silence, pause_us)] if pause_us else []
         steps.append(Step("run", None, stimulus, duration_us))
     return steps

@@ -1,6 +1,7 @@
 """How often a comparison tells boards apart that differ, and how often ones that do not; and how fast it is on a whole board.
 
 python -m benchmarks.comparison --pairs 200 --seed 0          # power and false alarms, on emulated boards
+python -m benchmarks.comparison --pairs 200 --events          # under a list of events, with neurons that fire by themselves
 python -m benchmarks.comparison --large                       # 4,096 neurons, 60 s, 30 Hz on each side: write, compare, page
 """
 
@@ -31,26 +32,37 @@ from bcall_hw.recording import SPIKE_DTYPE
 from bcall_hw.recording.made import Made
 from bcall_hw.recording.session import Session
 from bcall_hw.recording.writer import SessionWriter
+from bcall_hw.stimulus import Stimulus
 
 CHIP = load_chip("dynapse1")
 _NOISE_A = 2e-12
 
 
-def network(size: int, dc_a: float) -> Network:
-    """Poisson inputs onto a population that also excites itself."""
+def network(size: int, dc_a: float, poisson: bool) -> Network:
+    """Poisson inputs, or ones that play lists, onto a population that also excites itself."""
     neuron = NeuronParameters(
         tau_s=0.02, refractory_s=0.003, gain_a=1e-9, pulse_width_s=2e-5, dc_a=dc_a,
         synapses={"AMPA": SynapseParameters(tau_s=0.01, weight_a=3e-11), "NMDA": SynapseParameters(tau_s=0.05, weight_a=1e-12)},
     )  # fmt: skip
     within = RandomFanIn(fan_in=min(20, size // 2), seed=2)
     return Network(
-        name="two_boards", inputs=[Input(name="in", size=20, poisson=True)],
+        name="two_boards", inputs=[Input(name="in", size=20, poisson=poisson)],
         populations=[Population(name="out", size=size, neuron=neuron)],
         connections=[
             Connection(name="drive", source="in", target="out", synapse="AMPA", rule=RandomFanIn(fan_in=10, seed=1)),
             Connection(name="recurrent", source="out", target="out", synapse="NMDA", rule=within),
         ],
     )  # fmt: skip
+
+
+def stimulus(mapped: MappedNetwork, options: argparse.Namespace) -> Stimulus:
+    """Poisson rates; or events at random times, the same in each repeat."""
+    if not options.events:
+        return mapped.stimulus({}, rates_hz={"in": options.rate_hz})
+    rng = np.random.default_rng(options.seed)
+    sources = np.repeat(np.arange(20), rng.poisson(options.rate_hz * options.duration_s, 20))
+    times_us = rng.integers(1, round(options.duration_s * 1e4), len(sources)) * 100.0
+    return mapped.stimulus({"in": (sources, times_us)})
 
 
 def session(
@@ -60,9 +72,8 @@ def session(
     path = folder / f"{name}.h5"
     path.unlink(missing_ok=True)
     board = Emulator(CHIP, mapped.config.chips, profile)
-    steps = repeats(
-        mapped.config, mapped.stimulus({}, rates_hz={"in": options.rate_hz}), round(options.duration_s * 1e6), count, 100_000
-    )
+    duration_us, jitter_us = round(options.duration_s * 1e6), round(options.rest_jitter_s * 1e6)
+    steps = repeats(mapped.config, stimulus(mapped, options), duration_us, count, 100_000, jitter_us=jitter_us)
     record(path, board, steps, made_by(board, "two_boards"), mapped.addresses)
     return Session.load(path)
 
@@ -81,10 +92,10 @@ def halves(whole: Session) -> tuple[Session, Session]:
 
 def pairs(options: argparse.Namespace) -> dict[str, Any]:
     """Verdicts over pairs of boards that differ, and over boards that are compared with themselves."""
-    mapped = map_network(network(options.size, options.dc_a), CHIP)
+    mapped = map_network(network(options.size, options.dc_a, not options.events), CHIP)
     settings = Settings(seed=options.seed)
     found = {"different boards": Counter[str](), "one board": Counter[str]()}
-    first, undecided = Counter[str](), Counter[str]()
+    first, undecided, follow = Counter[str](), Counter[str](), 0
     with TemporaryDirectory() as name:
         folder = Path(name)
         for pair in range(options.pairs):
@@ -99,12 +110,14 @@ def pairs(options: argparse.Namespace) -> dict[str, Any]:
             found["one board"][same.verdict.value] += 1
             undecided.update(q.name for q in same.quantities if q.verdict.value == "not enough data")
             first.update(q.name for q in apart.quantities if q.verdict.value == "different")
+            follow += same.order_matters
             print(f"pair {pair + 1} of {options.pairs}: {apart.verdict.value}; {same.verdict.value}", flush=True)
     power = found["different boards"]["different"] / options.pairs
     alarms = found["one board"]["different"] / options.pairs
     return {
         "pairs": options.pairs, "cv": options.cv, "power": power, "false_alarms": alarms,
         "verdicts": {name: dict(counts) for name, counts in found.items()},
+        "one_board_repeats_that_follow_from_one_another": follow,
         "quantities_that_differed": dict(first.most_common()),
         "quantities_not_decided_on_one_board": dict(undecided.most_common()),
     }  # fmt: skip
@@ -159,12 +172,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cv", type=float, default=0.05)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--rate-hz", type=float, default=40.0)
-    parser.add_argument("--dc-a", type=float, default=0.0)
+    parser.add_argument("--dc-a", type=float, help="constant current of each neuron; with --events 2e-11, else 0")
+    parser.add_argument("--events", action="store_true", help="play a list of events instead of Poisson inputs")
+    parser.add_argument("--rest-jitter-s", type=float, default=0.5)
     parser.add_argument("--duration-s", type=float, default=1.0)
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--keep", type=Path, help="with --large: keep the page here")
     options = parser.parse_args(arguments)
+    if options.dc_a is None:
+        options.dc_a = 2e-11 if options.events else 0.0
     print(json.dumps(large(options) if options.large else pairs(options), indent=1))
 
 

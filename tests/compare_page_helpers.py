@@ -25,7 +25,7 @@ def quantity(population: str, name: str, verdict: Verdict, times: float, **chang
         "name": name, "population": population, "unit": UNITS[name], "distance": 1.234 * times, "within": 1.234, "ratio": times,
         "ratio_upper": times * (1.25 if verdict is OPEN else 1.06), "p": 2e-5 if verdict is OTHER else 0.43,
         "p_equivalence": 0.0123 if verdict is SAME else 1.0, "equivalent": verdict is SAME, "verdict": verdict,
-        "reason": REASONS[verdict],
+        "stimuli": 1, "reason": REASONS[verdict],
     }  # fmt: skip
     return Quantity(**(fields | changes))
 
@@ -81,6 +81,7 @@ def comparison(names: list[str], **changes: Any) -> Comparison:
     fields: dict[str, Any] = {
         "verdict": OTHER, "why": f"9 of 33 quantities differ, the rate of {names[0]} most: 1.62 times the distance within.",
         "sides": (side("A", notes=("3 spikes were lost",)), side("B")), "bit_identical": False,
+        "p_order": 0.4, "order_matters": False,
         "quantities": tuple(quantities(names)),
         "controls": controls(), "cores": tuple(cores),
         "learned": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,14 +108,16 @@ def test_too_few_repeats_are_not_enough_data(folder: Path) -> None:
     assert cut.verdict is not Verdict.DIFFERENT
 
 
-def test_silence_is_not_enough_data(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("spikes", "repeats"), [(0, 10), (1, 10), (1, 1), (9, 12)])
+def test_silence_is_not_enough_data(tmp_path: Path, spikes: int, repeats: int) -> None:
+    """Some spikes in one repeat of ten, the same on both sides, are no evidence of anything."""
     for name in ("a", "b"):
         with SessionWriter(tmp_path / f"{name}.h5", Made.now("test")) as writer:
-            for _ in range(10):
-                writer.add(spikes_of([], 100_000))
+            for repeat in range(repeats):
+                writer.add(spikes_of([(1000 * k + 1, 0, 0, 5) for k in range(0 if repeat else spikes)], 100_000))
     found, _ = compare(loaded(tmp_path, "a"), loaded(tmp_path, "b"))
     assert found.verdict is Verdict.NOT_ENOUGH_DATA
-    assert found.why == "hardly anything fires"
+    assert found.why == "hardly anything fires: less than 10 spikes in a repeat"
 
 
 def test_controls_that_find_nothing_take_the_verdict_back(tmp_path: Path) -> None:
@@ -189,9 +192,71 @@ def test_parameters_are_recovered_from_both_sides(run: Run, folder: Path) -> Non
         assert abs(row["correlation"]) < 0.25
 
 
+def test_live_sides_take_no_file_away(run: Run, folder: Path, tmp_path: Path) -> None:
+    """What an earlier comparison recorded stays until a backend has opened; a board's session is kept under another name."""
+    a, out = str(folder / "a.h5"), tmp_path / "out"
+    out.mkdir()
+    (out / "A.h5").write_bytes((folder / "a.h5").read_bytes())
+    refused = run("compare", f"replay:{out / 'A.h5'}", a, "--no-controls", "--out", str(out))
+    assert refused.returncode == 2
+    assert "would take the place of a side's file" in refused.stderr
+    assert (out / "A.h5").read_bytes() == (folder / "a.h5").read_bytes()
+    refused = run(
+        "compare", "samna:auto", a, "--no-controls", "--out", str(out), env=os.environ | {"BCALL_SAMNA_PYTHON": "/nowhere"}
+    )
+    assert refused.returncode == 2
+    assert (out / "A.h5").read_bytes() == (folder / "a.h5").read_bytes()
+    (out / "A.h5").write_text("notes of mine")
+    for number in range(2):
+        assert run("compare", "emulator", a, "--no-controls", "--out", str(out)).returncode == 0
+        assert Session.load(out / "A.h5").complete
+        assert sorted(path.name for path in out.glob("*.before*")) == ["A.before.h5"], number
+    assert (out / "A.before.h5").read_text() == "notes of mine"
+
+
+def test_what_cannot_be_measured_is_refused_before_the_work(run: Run, folder: Path, tmp_path: Path) -> None:
+    name, session = loaded(folder, "a")
+    with SessionWriter(tmp_path / "t.h5", Made.now("test"), CHIP, session.populations) as writer:
+        for one in session.runs:
+            writer.add(one.recording, None, one.kind)
+    done = run("compare", str(folder / f"{name}.h5"), "t.h5", "--recover", "0.0", "--out", "r")
+    assert done.returncode == 2
+    assert "its board cannot be measured again" in done.stderr
+    assert not (tmp_path / "r/report.html").exists()
+
+
+def test_two_repeats_are_compared_without_warnings(run: Run, tmp_path: Path) -> None:
+    for name, seed in (("x", "1"), ("y", "2")):
+        mapped_pair().network.save(tmp_path / "net.json")
+        made = ("record", "net.json", "--rate", "in=60", "--duration-s", "0.2", "--repeats", "2", "--seed", seed)
+        assert run(*made, "--out", f"{name}.h5").returncode == 0
+    done = run("compare", "x.h5", "y.h5", "--json")
+    assert (done.returncode, done.stderr) == (3, "")
+    assert all(q["p"] is None and (q["distance"] is None or q["within"] is not None) for q in only_json(done)["quantities"])
+
+
+def test_rests_of_random_length(run: Run, tmp_path: Path) -> None:
+    """Each rest is longer by up to the jitter, in whole milliseconds, the same in each recording; or not at all."""
+    mapped_pair().network.save(tmp_path / "net.json")
+    lengths = []
+    for name, jitter in (("a", "0.5"), ("b", "0.5"), ("c", "0")):
+        made = ("record", "net.json", "--rate", "in=60", "--duration-s", "0.1", "--repeats", "12", "--rest-jitter-s", jitter)
+        assert run(*made, "--out", f"{name}.h5").returncode == 0
+        session = Session.load(tmp_path / f"{name}.h5")
+        lengths.append([one.recording.duration_us for one in session.runs if one.kind == "rest"])
+    assert lengths[0] == lengths[1]
+    assert len(set(lengths[0])) > 10
+    assert all(100_000 <= length <= 600_000 and length % 1000 == 0 for length in lengths[0])
+    assert max(lengths[0]) - min(lengths[0]) > 250_000
+    assert set(lengths[2]) == {100_000}
+    assert run(*made[:-1], "-1", "--out", "d.h5").returncode == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
+        (("A", "A", "--alpha", "1e-7"), "alpha"),
+        (("A", "A", "--bin-ms", "1e-3"), "so many bins"),
         (("none.h5", "A"), "no such file"),
         (("/", "A"), "is no regular file (got a folder)"),
         (("/dev/null", "A"), "is no regular file (got a device or pipe)"),

@@ -12,6 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from conftest import Run
 from emulator_helpers import CHIP
 from session_helpers import SIZES, mapped_pair, recorded, spikes_of, stimulus
 
@@ -43,6 +44,8 @@ def test_a_part_of_a_run_has_times_since_its_beginning() -> None:
     part = spikes_of(ROWS).between(10, 900)
     assert part.duration_us == 890
     assert part.spikes["time_us"].tolist() == [10, 10, 890]  # after 10, up to 900
+    whole = spikes_of([(0, 0, 0, 1), *ROWS])
+    assert whole.between(0, 500).spikes["time_us"][0] == 0  # other programs have spikes at 0: they belong to the first part
     whole = spikes_of(ROWS)
     assert SpikeRecording.joined([whole.between(0, 500), whole.between(500, 1000)]).sha256 == whole.sha256
     for bad in ((5, 5), (-1, 5), (0, 1001)):
@@ -222,6 +225,7 @@ def test_an_exception_leaves_a_file_that_says_so(tmp_path: Path) -> None:
 def test_populations_have_neurons_of_their_own(tmp_path: Path) -> None:
     for populations, said in (
         ({"p": np.zeros((0, 3), dtype=np.int64)}, "without neurons"),
+        ({"a\0b": np.array([[0, 0, 1]])}, "NUL"),
         ({"p": np.array([[0, 0, 1]]), "q": np.array([[0, 0, 2], [0, 0, 1]])}, "'q'.*chip 0, core 0, neuron 1.*'p' has it too"),
     ):
         with pytest.raises(InvalidValue, match=said):
@@ -374,10 +378,15 @@ def test_tables_of_other_programs(tmp_path: Path) -> None:
         ('# {"format": "x"}\n', ForeignFile, "no table of spikes"),
         ('# {"format": "bcall_hw/spike_table", "format_version": 2}\n', ForeignFile, "another format version"),
         ("", CorruptFile, "lacks the column"),
+        ("run,time_us,chip,core,neuron\n3000000000000000000,1,0,0,1\n", CorruptFile, "more than 1,000,000 runs"),
     ):
         path.write_text(text)
         with pytest.raises(error, match=match):
             read_table(path, 0.001)
+    path.write_text("time_us,chip,core,neuron\n1,0,0,1\n")
+    for length_s in (0.0, -1.0, float("nan"), float("inf"), 1e300, 1e-9):
+        with pytest.raises(InvalidValue, match="--duration-s: impossible length of a run"):
+            read_table(path, length_s)
     for name in ("t.npz", "t.txt"):
         (tmp_path / name).write_bytes(b"PK\x03\x04 no zip")
         with pytest.raises(FileProblem, match=name):
@@ -390,3 +399,19 @@ def test_an_empty_session_is_one(tmp_path: Path) -> None:
     assert len(SpikeRecording.load(tmp_path / "none.h5")) == 0
     write_table(Session.load(tmp_path / "none.h5"), tmp_path / "none.csv")
     assert len(read_table(tmp_path / "none.csv").only_run) == 0
+
+
+@pytest.mark.parametrize("ending", [".csv", ".npz"])
+def test_a_cut_run_stays_cut_as_a_table(run: Run, tmp_path: Path, ending: str) -> None:
+    writer = SessionWriter(tmp_path / "s.h5", Made.now("test"))
+    writer.add(spikes_of(ROWS))
+    writer.began(None, 5000)
+    writer.spikes(spikes_of(ROWS).spikes, 1000)
+    writer.close(complete=False)
+    for source, target in (("s.h5", f"t{ending}"), (f"t{ending}", "back.h5")):
+        done = run("convert", str(tmp_path / source), "--out", str(tmp_path / target))
+        assert done.returncode == 0, done.stderr
+    back = Session.load(tmp_path / "back.h5")
+    assert [(one.complete, one.recording.duration_us) for one in back.runs] == [(True, 1000), (False, 1000)]
+    assert not back.complete
+    assert "the recording was broken off" in back.notes

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import Run, only_json
 from emulator_helpers import CHIP
-from session_helpers import mapped_pair, recorded, stimulus
+from session_helpers import mapped_pair, recorded, spikes_of, stimulus
 
 from bcall_hw.backend import open_backend
 from bcall_hw.backend.recorder import Recorder
@@ -74,6 +74,19 @@ def test_what_was_not_recorded_is_refused_by_name(session_file: Path) -> None:
     assert board.run(played, 0.3).sha256 == first.sha256
     with pytest.raises(InvalidValue, match="no such point"):
         board.load_state({"position": np.int64(99)})
+
+
+def test_a_run_whose_stimulus_is_not_known_is_not_answered(tmp_path: Path) -> None:
+    mapped, played = mapped_pair(), stimulus()
+    with SessionWriter(tmp_path / "s.h5", Made.now("test"), CHIP) as writer:
+        writer.applied(mapped.config, 1)
+        writer.add(spikes_of([], 1000), played)
+        writer.add(spikes_of([], 1000))
+    board = Replay(tmp_path / "s.h5")
+    board.apply(mapped.config)
+    board.run(played, 0.001)
+    with pytest.raises(NotRecorded, match="what was played here was not recorded"):
+        board.run(played, 0.001)
 
 
 def test_files_that_cannot_be_replayed(tmp_path: Path, session_file: Path) -> None:

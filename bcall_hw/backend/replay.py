@@ -138,11 +138,14 @@ class Replay:
     def _check(self, run: Run, stimulus: Stimulus, duration_us: int) -> None:
         if not isinstance(stimulus, Stimulus):
             raise InvalidValue("run takes a Stimulus", where=self.name, used=type(stimulus).__name__)
-        reached_us, recorded = run.recording.duration_us, self._session.stimuli[run.stimulus]
+        reached_us = run.recording.duration_us
         if not run.complete:
             raise self._refusal("the recording of this run was cut (us)", reached_us)
+        if run.stimulus < 0:
+            raise self._refusal("what was played here was not recorded", _told(stimulus))
         if reached_us != duration_us:
             raise self._refusal("a run of another length was recorded here (us)", duration_us, reached_us)
+        recorded = self._session.stimuli[run.stimulus]
         if not same_stimulus(stimulus, recorded):
             raise self._refusal("another stimulus was recorded here", _told(stimulus), _told(recorded))
 

@@ -11,7 +11,7 @@ import typer
 from bcall_hw.chip_model import DEFAULT_CHIP
 from bcall_hw.cli import show_compare
 from bcall_hw.cli.inputs import chosen_cores, poisson_rates, source_of
-from bcall_hw.cli.record import microseconds
+from bcall_hw.cli.record import RestJitter, microseconds
 from bcall_hw.cli.shared import AsJson, Chip, MaybeCalibration, progress_bars
 from bcall_hw.errors import FileProblem, InvalidValue
 
@@ -41,6 +41,7 @@ def compare(
     duration_s: Annotated[float | None, typer.Option(help="With two live sides: length of a repeat (s).")] = None,
     repeats: Annotated[int, typer.Option(help="With two live sides: repeats.", min=1, max=100_000)] = 10,
     rest_s: Annotated[float, typer.Option(help="With two live sides: rest before each repeat (s).")] = 0.1,
+    rest_jitter_s: RestJitter = 0.5,
     calibration: MaybeCalibration = None,
     chip: Chip = DEFAULT_CHIP,
     split: Annotated[int, typer.Option(help="Cut each run into so many repeats; for long stationary runs.", min=1)] = 1,
@@ -64,8 +65,6 @@ def compare(
     0: equivalent. 1: different. 3: not enough data. 2: bad input.
     """
     from bcall_hw import files
-    from bcall_hw.calibrate.run import check_cores
-    from bcall_hw.chip_model import load_chip
     from bcall_hw.compare.page import write_page
     from bcall_hw.compare.run import compare as run
     from bcall_hw.compare.settings import Settings
@@ -75,10 +74,11 @@ def compare(
         victor_purpura_cost_hz=cost_hz, van_rossum_tau_s=tau_ms * 1e-3, seed=seed,
     )  # fmt: skip
     cores = None if recover is None else chosen_cores(recover, "--recover")
-    check_cores(load_chip(chip), cores, 1.0)
     played = {"--source": source, "--stimulus": stimulus, "--rate": rate or None, "--duration-s": duration_s}
     with files.folder_of_one_run(out), progress_bars(as_json) as report:
-        sessions = _sessions((a, b), out, played, (repeats, rest_s), calibration, chip, report)
+        sessions = _sessions((a, b), out, played, (repeats, rest_s, rest_jitter_s), calibration, chip, report)
+        if cores is not None:
+            _check_measurable((a, b), sessions, cores)
         comparison, pictures = run((a, sessions[0]), (b, sessions[1]), settings, controls=not no_controls, report=report)
         if cores is not None:
             comparison = comparison.model_copy(update={"recovered": _recovered((a, b), sessions, cores, report)})
@@ -91,6 +91,15 @@ def compare(
         show_compare.show(comparison)
         print(f"report: {out / 'report.html'}")
     raise typer.Exit(EXIT_CODES[comparison.verdict.value])
+
+
+def _check_measurable(sides: tuple[str, str], sessions: list[Session], cores: tuple[tuple[int, int], ...]) -> None:
+    """Refuse to measure what cannot be, before the long work."""
+    from bcall_hw.calibrate.run import check_cores
+    from bcall_hw.compare.live import check_measurable
+
+    for source, session in zip(sides, sessions, strict=True):
+        check_cores(check_measurable(source, session), cores, 1.0)
 
 
 def _recovered(
@@ -113,8 +122,8 @@ def _recovered(
 
 
 def _sessions(
-    sides: tuple[str, str], out: Path, played: dict[str, Any], repeats: tuple[int, float], calibration: Path | None, chip: str,
-    report: Report,
+    sides: tuple[str, str], out: Path, played: dict[str, Any], repeats: tuple[int, float, float], calibration: Path | None,
+    chip: str, report: Report,
 ) -> list[Session]:  # fmt: skip
     """Both sessions; live sides play what the other one's file holds, or what the options say."""
     from bcall_hw.compare.controls import emulator_options
@@ -143,11 +152,10 @@ def _sessions(
             found.append(loaded[side])
             continue
         path = out / f"{label}.h5"
-        for other in loaded:
-            if path.exists() and path.samefile(other):
+        for other in map(Path, (side.removeprefix("replay:") for side in sides)):
+            if path.exists() and other.exists() and path.samefile(other):
                 fix = "Move that file, or choose another folder with --out."
-                raise FileProblem("a live side would take the place of the other side's file", where=str(path), fix=fix)
-        path.unlink(missing_ok=True)
+                raise FileProblem("a live side would take the place of a side's file", where=str(path), fix=fix)
 
         def told(what: str, done: int, total: int, of: str = label) -> None:
             report(f"{what} {of}", done, total)
@@ -156,7 +164,7 @@ def _sessions(
     return found
 
 
-def _protocol(played: dict[str, Any], repeats: tuple[int, float], calibration: Path | None, chip: str) -> Protocol:
+def _protocol(played: dict[str, Any], repeats: tuple[int, float, float], calibration: Path | None, chip: str) -> Protocol:
     from bcall_hw.compare.live import Protocol
     from bcall_hw.experiments.emulation import played_stimulus
     from bcall_hw.record import repeats as repeats_of
@@ -166,10 +174,11 @@ def _protocol(played: dict[str, Any], repeats: tuple[int, float], calibration: P
         fix = "Give --source, --duration-s, and --stimulus or --rate; or the file of a session as one side."
         raise InvalidValue("two live sides have nothing to play", where="compare", fix=fix)
     config, mapped = source_of(source, chip, None, None, calibration, None)
-    count, rest_s = repeats
+    count, rest_s, jitter_s = repeats
     steps = repeats_of(
         config, played_stimulus(config, mapped, stimulus, poisson_rates(rate or []), None),
         microseconds("--duration-s", duration_s), count, microseconds("--rest-s", rest_s),
+        jitter_us=microseconds("--rest-jitter-s", jitter_s),
     )  # fmt: skip
     measured = mapped is not None and mapped.calibration.kind == "measured"
     sha = mapped.calibration.sha256 if mapped is not None and measured else ""

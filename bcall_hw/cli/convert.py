@@ -37,7 +37,8 @@ def convert(
     if is_table:
         with SessionWriter.replacing(out, session.made, None, session.populations) as writer:
             for run in session.runs:
-                writer.add(run.recording, None, run.kind)
+                writer.add(run.recording, None, run.kind, run.complete)
+            writer.close(session.complete)
     else:
         write_table(session, out)
     result = summary(session) | {"file": str(out)}

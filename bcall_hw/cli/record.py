@@ -35,12 +35,18 @@ if TYPE_CHECKING:
     from bcall_hw.recording.session import Session
 
 
+RestJitter = Annotated[
+    float, typer.Option(help="Each rest is longer by a random time up to this (s): repeats become independent of each other.")
+]
+
+
 def record(
     source: Annotated[Path, typer.Argument(help="Registers (.h5), or a network (.json, .toml) to map first.")],
     out: Annotated[Path, typer.Option(help="The session's file (.h5); a new one.")],
     duration_s: Annotated[float, typer.Option(help="Length of one repeat (s).")],
     repeats: Annotated[int, typer.Option(help="How often it is played; a comparison needs 10.", min=1, max=100_000)] = 10,
     rest_s: Annotated[float, typer.Option(help="Rest without input before each repeat (s).")] = 0.1,
+    rest_jitter_s: RestJitter = 0.5,
     warm_up_s: Annotated[float, typer.Option(help="Rest without input before the first repeat, besides (s).")] = 0.0,
     backend: Annotated[
         str, typer.Option(help="emulator, samna:auto, samna:<serial>, samna:virtual or replay:<file>.")
@@ -87,9 +93,9 @@ def record(
     # What is hidden of a board is hidden from the mapper too: it knows what the record says.
     config, mapped = source_of(source, chip, chips, fan_in, calibration, board if board_seed is None else None)
     played = played_stimulus(config, mapped, stimulus, rates, isi_base)
-    times = (("--duration-s", duration_s), ("--rest-s", rest_s), ("--warm-up-s", warm_up_s))
-    duration_us, rest_us, warm_up_us = (microseconds(name, seconds) for name, seconds in times)
-    steps = repeats_of(config, played, duration_us, repeats, rest_us, warm_up_us)
+    times = (("--duration-s", duration_s), ("--rest-s", rest_s), ("--warm-up-s", warm_up_s), ("--rest-jitter-s", rest_jitter_s))
+    duration_us, rest_us, warm_up_us, jitter_us = (microseconds(name, seconds) for name, seconds in times)
+    steps = repeats_of(config, played, duration_us, repeats, rest_us, warm_up_us, jitter_us)
     with notes.status(f"opening {backend}"):
         opened = open_board(backend, config, board, "numba", dt_us, pulses)
     try:

@@ -24,9 +24,10 @@ def show(comparison: Comparison) -> None:
     _cores(comparison)
     for title, rows in (("after learning", comparison.learned), ("parameters recovered", comparison.recovered)):
         if rows:
-            table = Table(*(name.replace("_", " ") for name in rows[0]), title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+            names = list(dict.fromkeys(name for row in rows for name in row))
+            table = Table(*(name.replace("_", " ") for name in names), title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
             for row in rows:
-                table.add_row(*(escape(_number(value)) for value in row.values()))
+                table.add_row(*(escape(_number(row.get(name))) for name in names))
             console.print(table)
     colour = _COLOUR[comparison.verdict]
     console.print(f"[bold {colour}]{comparison.verdict.value}[/]: {escape(comparison.why)}", highlight=False)
@@ -84,7 +85,8 @@ def _controls(comparison: Comparison) -> None:
     table = Table("control", "compared", "found", "as it should", title="negative controls: each must come out as different")
     for c in comparison.controls:
         found = "-" if c.verdict is None else f"{c.verdict.value} ({c.different} of {c.compared})"
-        passed = "not run" if c.passed is None else "[green]yes[/]" if c.passed else "[red]no[/]"
+        where = f": {escape(', '.join(c.not_told))}" if c.not_told else ""
+        passed = "not run" if c.passed is None else "[green]yes[/]" if c.passed else f"[red]no[/]{where}"
         table.add_row(c.name, escape(c.what or c.reason), found, passed)
     console.print(table)
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from bcall_hw.arrays import FloatArray
-from bcall_hw.compare import quantities, words
+from bcall_hw.compare import quantities
+from bcall_hw.compare.judgement import Evidence, judged_quantity
+from bcall_hw.compare.order import farthest, order_p
 from bcall_hw.compare.result import Quantity, Verdict
 from bcall_hw.compare.settings import Settings
 from bcall_hw.compare.sides import Observed
-from bcall_hw.compare.verdict import Judged, holm, judge, labellings, ratio_of
+from bcall_hw.compare.verdict import FEWEST, Judged, hochberg, holm, judge, labellings
 
 #: Called with (what is being done, done, total).
 Report = Callable[[str, int, int], None]
@@ -28,13 +30,22 @@ class Compared:
         verdict: over all quantities that can be judged.
         quantities: each with its own.
         matrices: by population and quantity, distances between all repeats, A's first.
+        sampled: by population, neurons whose trains were compared pair by pair.
         bit_identical: the spikes are the same, repeat by repeat.
+        p_order: of repeats whose order means nothing; `order_matters`: it is below the level.
+        hardly_fires: so few spikes that nothing can be called equivalent.
+        smallest_p: the smallest corrected p that so many tests and repeats allow.
     """
 
     verdict: Verdict
     quantities: tuple[Quantity, ...]
     matrices: Matrices
+    sampled: Mapping[str, int]
     bit_identical: bool
+    p_order: float
+    order_matters: bool
+    hardly_fires: bool
+    smallest_p: float
 
 
 def identical(a: Observed, b: Observed) -> bool:
@@ -51,90 +62,78 @@ def compare_sides(a: Observed, b: Observed, settings: Settings, report: Report |
     Args:
         report: called after each population.
     """
-    repeats = [a.repeats, b.repeats]
-    same = identical(a, b)
-    matrices = _matrices(a, b, repeats, settings, report)
-    enough = min(repeats) >= settings.min_repeats
+    repeats = (a.repeats, b.repeats)
+    same, enough = identical(a, b), min(repeats) >= settings.min_repeats
+    measured, sampled = _measured(a, b, settings, report)
+    matrices = {name: {quantity: one.matrix for quantity, one in of.items()} for name, of in measured.items()}
     names = [(population, name) for population in matrices for name in quantities.QUANTITIES]
-    judged: list[Judged] = []
-    if min(repeats) >= 2:
-        labels = labellings(repeats[0], repeats[1], settings, len(names))
-        judged = judge([matrices[population][name] for population, name in names], repeats[0], labels, settings)
-    else:
-        judged = [_unrepeated(matrices[population][name]) for population, name in names]
+    of_all = [matrices[population][name] for population, name in names]
+    testable = min(repeats) >= FEWEST
+    labels = labellings(*repeats, settings, len(names))
+    judged = judge(of_all, repeats[0], labels, settings) if testable else [_few(matrix, repeats[0]) for matrix in of_all]
+    p_order = order_p(of_all, repeats[0], settings)
+    order_matters = p_order < settings.alpha_order and not same
     p = holm(np.array([one.p for one in judged]))
-    p_equivalence = holm(np.array([one.p_equivalence for one in judged]))
-    found = tuple(
-        _quantity(*names[k], judged[k], float(p[k]), float(p_equivalence[k]), settings, enough, same, repeats)
-        for k in range(len(names))
+    p_equivalence = hochberg(np.array([one.p_equivalence for one in judged]))
+    found = []
+    for k, (population, name) in enumerate(names):
+        far = farthest(of_all[k], repeats[0]) if testable else float("nan")
+        evidence = Evidence(judged[k], float(p[k]), float(p_equivalence[k]), order_matters, far, repeats, same)
+        found.append(judged_quantity(population, name, evidence, measured[population][name].stimuli, settings))
+    hardly = max(a.spikes_a_repeat, b.spikes_a_repeat) < settings.min_spikes
+    smallest = len(names) / (1 + len(labels))
+    return Compared(
+        _overall(found, same, enough, hardly), tuple(found), matrices, sampled, same, p_order, order_matters, hardly, smallest
     )
-    return Compared(_overall(found, same, enough), found, matrices, same)
 
 
-def _matrices(a: Observed, b: Observed, repeats: list[int], settings: Settings, report: Report | None) -> Matrices:
-    """Mean over the conditions of the distances of each."""
-    found: dict[str, dict[str, FloatArray]] = {}
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """Distances in one quantity: mean over the stimuli under which it is defined, and how many those are."""
+
+    matrix: FloatArray
+    stimuli: int
+
+
+def _measured(
+    a: Observed, b: Observed, settings: Settings, report: Report | None
+) -> tuple[dict[str, dict[str, _Measured]], dict[str, int]]:
+    """By population and quantity; and the largest sample of neurons of each population."""
+    found, sampled = dict[str, dict[str, _Measured]](), dict[str, int]()
     for done, name in enumerate(a.populations):
         if report:
             report("comparing populations", done, len(a.populations))
-        sums: dict[str, FloatArray] = {}
-        size = len(a.populations[name])
+        size, of_stimuli = len(a.populations[name]), []
         for condition in range(len(a.conditions)):
-            trains = a.trains(name, condition, repeats[0]).followed_by(b.trains(name, condition, repeats[1]))
+            trains = a.trains(name, condition).followed_by(b.trains(name, condition))
             sample = quantities.chosen_neurons(trains, size, settings, name)
-            for quantity, matrix in quantities.distances(trains, size, settings, sample).items():
-                sums[quantity] = sums.get(quantity, 0.0) + matrix / len(a.conditions)
-        found[name] = sums
+            sampled[name] = max(sampled.get(name, 0), len(sample))
+            of_stimuli.append(quantities.distances(trains, size, settings, sample))
+        found[name] = {quantity: _mean([of[quantity] for of in of_stimuli]) for quantity in quantities.QUANTITIES}
     if report:
         report("comparing populations", len(found), len(found))
-    return found
+    return found, sampled
 
 
-def _unrepeated(matrix: FloatArray) -> Judged:
-    """One repeat on a side: a distance, and nothing to hold it against."""
+def _mean(matrices: list[FloatArray]) -> _Measured:
+    defined = [matrix for matrix in matrices if np.isfinite(matrix).all()]
+    return _Measured(sum(defined[1:], defined[0]) / len(defined) if defined else matrices[0] * np.nan, len(defined))
+
+
+def _few(matrix: FloatArray, n_a: int) -> Judged:
+    """Too few repeats for a test: distances, and what they can be held against."""
     nan = float("nan")
-    return Judged(float(matrix[0, -1]), nan, nan, nan, nan)
+    inside = [
+        side[np.triu_indices(len(side), k=1)].mean() for side in (matrix[:n_a, :n_a], matrix[n_a:, n_a:]) if len(side) > 1
+    ]
+    return Judged(float(matrix[:n_a, n_a:].mean()), float(np.mean(inside)) if inside else nan, nan, nan, nan, nan)
 
 
-def _quantity(
-    population: str, name: str, judged: Judged, p: float, p_equivalence: float, settings: Settings, enough: bool, same: bool,
-    repeats: list[int],
-) -> Quantity:  # fmt: skip
-    defined = np.isfinite(judged.across)
-    ratio, across = judged.ratio, judged.across
-    if same and defined:
-        across, ratio, p, p_equivalence = 0.0, ratio_of(0.0, judged.within), 1.0, 0.0
-        verdict = Verdict.EQUIVALENT
-    elif not defined or not enough:
-        verdict = Verdict.NOT_ENOUGH_DATA
-    elif p < settings.alpha:
-        verdict = Verdict.DIFFERENT
-    elif p_equivalence < settings.alpha_equivalence:
-        verdict = Verdict.EQUIVALENT
-    else:
-        verdict = Verdict.NOT_ENOUGH_DATA
-    upper = 0.0 if same else judged.ratio_upper
-    return Quantity(
-        name=name, population=population, unit=quantities.QUANTITIES[name].unit, distance=_known(across),
-        within=_known(judged.within), ratio=_known(ratio), ratio_upper=_known(upper), p=_known(p),
-        p_equivalence=_known(p_equivalence), equivalent=verdict is Verdict.EQUIVALENT, verdict=verdict,
-        reason=words.reason(verdict, ratio, upper, same, defined, repeats, settings),
-    )  # fmt: skip
-
-
-def _known(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def _overall(found: tuple[Quantity, ...], same: bool, enough: bool) -> Verdict:
-    """One over all; what is undefined on both sides (a silent population, too few intervals) is no evidence either way."""
+def _overall(found: list[Quantity], same: bool, enough: bool, hardly: bool) -> Verdict:
+    """One over all; what is undefined on both sides (too few intervals) is no evidence either way."""
     defined = [q for q in found if q.distance is not None]
-    if not any(q.name != "rate" for q in defined):
-        return Verdict.NOT_ENOUGH_DATA
-    if same:
-        return Verdict.EQUIVALENT
-    if not enough:
-        return Verdict.NOT_ENOUGH_DATA
     if any(q.verdict is Verdict.DIFFERENT for q in defined):
         return Verdict.DIFFERENT
+    if hardly or not (same or enough):
+        return Verdict.NOT_ENOUGH_DATA
     return Verdict.EQUIVALENT if all(q.equivalent for q in defined) else Verdict.NOT_ENOUGH_DATA

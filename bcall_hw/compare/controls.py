@@ -18,8 +18,9 @@ from bcall_hw.compare.compare import Compared, Report, compare_sides
 from bcall_hw.compare.result import Control, Verdict
 from bcall_hw.compare.settings import Settings
 from bcall_hw.compare.sides import Observed, matched, observe
+from bcall_hw.compare.thinning import thinned
 from bcall_hw.errors import BcallError
-from bcall_hw.record import Step, first_config, made_by, record, steps_of
+from bcall_hw.record import SessionSteps, Step, first_config, made_by, record, steps_of
 from bcall_hw.recording import SpikeRecording
 from bcall_hw.recording.session import Session
 from bcall_hw.recording.spikes import indices_in
@@ -38,18 +39,20 @@ SHUFFLED, MISCALIBRATED, OTHER_SEED = "shuffled", "mis-calibrated", "other seed"
 def run_controls(a: Observed, b: Observed, settings: Settings, report: Report | None = None) -> tuple[Control, ...]:
     """All three: A's spikes given to other neurons, drives 25 % too large, a board with another seed.
 
-    The last two are played on the emulator, under the registers and stimuli of the session. They are held against A (or B)
-    where an emulated board made it, else against the emulator of a board without mismatch.
+    For the last two the emulator plays the registers and stimuli of the session on a changed board. Where an emulated board
+    made A (or B), that side is what they are held against. Where another backend did, A is held against itself, with each
+    neuron's rate changed as the emulator says that it would (`thinning`).
     """
     few = settings.model_copy(update={"sample": min(settings.sample, _SAMPLE)})
     if min(a.repeats, b.repeats) < settings.min_repeats:
         reason = f"fewer than {settings.min_repeats} repeats on a side"
         return tuple(_not_run(name, reason) for name in (SHUFFLED, MISCALIBRATED, OTHER_SEED))
-    shuffled = "A, and A with every spike given to a random neuron of its population"
-    if max((len(places) for places in a.populations.values()), default=0) < _FEWEST:
+    what = "A, and A with every spike given to a random neuron of its population"
+    several = tuple(name for name, places in a.populations.items() if len(places) >= _FEWEST)
+    if not several:
         found = [_not_run(SHUFFLED, "no population has neurons to exchange")]
     else:
-        found = [_control(SHUFFLED, shuffled, compare_sides(a, _shuffled(a, settings), few))]
+        found = [_control(SHUFFLED, what, compare_sides(a, _shuffled(a, settings), few), several)]
     total = 3
     if report:
         report("controls", 1, total)
@@ -63,14 +66,21 @@ def run_controls(a: Observed, b: Observed, settings: Settings, report: Report | 
     return tuple(found)
 
 
-def _control(name: str, what: str, compared: Compared) -> Control:
+def _control(name: str, what: str, compared: Compared, every: tuple[str, ...] = ()) -> Control:
+    """What a control came to; those of the populations in `every` that fire must each be told apart."""
     judged = [q for q in compared.quantities if q.distance is not None]
-    different = sum(q.verdict is Verdict.DIFFERENT for q in judged)
-    passed = compared.verdict is Verdict.DIFFERENT
-    reason = "told apart, as it should be" if passed else "not told apart: this data could not have shown such a difference"
+    different = [q for q in judged if q.verdict is Verdict.DIFFERENT]
+    firing = dict.fromkeys(q.population for q in judged if q.name != "rate" and q.population in every)
+    not_told = tuple(population for population in firing if all(q.population != population for q in different))
+    passed = compared.verdict is Verdict.DIFFERENT and not not_told
+    where = f" in {', '.join(not_told)}" if not_told and different else ""
+    reason = "told apart, as it should be"
+    if not passed:
+        reason = f"not told apart{where}: this data could not have shown such a difference"
     return Control(
-        name=name, what=what, verdict=compared.verdict, passed=passed, reason=reason, different=different, compared=len(judged)
-    )
+        name=name, what=what, verdict=compared.verdict, passed=passed, reason=reason, different=len(different),
+        compared=len(judged), not_told=not_told if different else (),
+    )  # fmt: skip
 
 
 def _not_run(name: str, reason: str) -> Control:
@@ -122,27 +132,31 @@ class _Bench:
     def control(self, name: str) -> Control:
         """One control that has to be played."""
         try:
-            steps = steps_of(self.side.session)
-            known = _profile(self.side)
+            steps, known = steps_of(self.side.session), _profile(self.side)
             profile = known or BoardProfile()
-            against, told = self._reference(steps, known, profile)
-            if name == MISCALIBRATED:
-                changed = steps.changed(_miscalibrated)
-                what = f"{told}, and the same board with drives {_OFF:g} times as large and leaks as much smaller"
-            else:
-                changed, cv = steps, max(profile.mismatch_cv, _OTHER_CV)
-                profile = profile.model_copy(update={"seed": (profile.seed + 1) % random_bits.MAX_SEED, "mismatch_cv": cv})
-                what = f"{told}, and a board of seed {profile.seed} with mismatch CV {cv:g}"
-            return _control(name, what, compare_sides(*matched(against, self._played(name, changed, profile)), self.settings))
+            changed, board, told, every = self._changed(name, steps, profile)
+            played = self._played(name, changed, board)
+            what = f"{self.side.label}, and the emulator of {told}"
+            if known is not None:
+                return _control(name, what, compare_sides(*matched(self.side, played), self.settings), every)
+            if self.nominal is None:
+                self.nominal = self._played("nominal", steps, profile)
+            what = f"{self.side.label} thinned by the change of each neuron's rate that the emulator tells: {what}"
+            sides = thinned(self.side, self.nominal, played, self.settings.seed)
+            return _control(name, what, compare_sides(*sides, self.settings), every)
         except BcallError as problem:
             return _not_run(name, str(problem))
 
-    def _reference(self, steps: Sequence[Step], known: BoardProfile | None, profile: BoardProfile) -> tuple[Observed, str]:
-        if known is not None:
-            return self.side, f"{self.side.label}, an emulated board"
-        if self.nominal is None:
-            self.nominal = self._played("nominal", steps, profile)
-        return self.nominal, "the emulator of a board without mismatch"
+    def _changed(
+        self, name: str, steps: SessionSteps, profile: BoardProfile
+    ) -> tuple[Sequence[Step], BoardProfile, str, tuple[str, ...]]:
+        """What is played, on which board, that in words, and the populations that must each be told apart."""
+        if name == MISCALIBRATED:
+            told = f"the same board with drives {_OFF:g} times as large and leaks as much smaller"
+            return steps.changed(_miscalibrated), profile, told, tuple(self.side.populations)
+        other = {"seed": (profile.seed + 1) % random_bits.MAX_SEED, "mismatch_cv": max(profile.mismatch_cv, _OTHER_CV)}
+        board = profile.model_copy(update=other)
+        return steps, board, f"a board of seed {board.seed} with mismatch CV {board.mismatch_cv:g}", ()
 
     def _played(self, name: str, steps: Sequence[Step], profile: BoardProfile) -> Observed:
         first = first_config(steps)

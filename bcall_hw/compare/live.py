@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bcall_hw import files
 from bcall_hw.arrays import IntArray
 from bcall_hw.backend import Backend, open_backend
 from bcall_hw.backend.emulator.hidden import hidden_board
 from bcall_hw.backend.emulator.profile import BoardProfile
 from bcall_hw.chip_model import ChipModel
-from bcall_hw.errors import InvalidValue
+from bcall_hw.errors import BcallError, InvalidValue
 from bcall_hw.record import Report, Step, first_config, made_by, record
 from bcall_hw.recording.session import Session
 
@@ -30,7 +31,7 @@ class Protocol:
         steps: registers and stimuli, in order.
         populations: see `Session`.
         source: where the registers came from; `calibration_sha256`: of the record that they were mapped with.
-        made_with: options of the emulator that the other side was made with, and its board profile, where there are such.
+        emulator: options of the emulator that made the other side; `profile`: its board, where it was an emulated one.
     """
 
     steps: Sequence[Step]
@@ -47,7 +48,7 @@ def is_live(text: str) -> bool:
 
 
 def record_live(address: str, path: Path, protocol: Protocol, report: Report | None = None) -> Session:
-    """Play the protocol on a backend, and leave a session's file.
+    """Play the protocol on a backend, and leave a session's file; an earlier one of a board is kept under another name.
 
     Args:
         address: as for `open_backend`; after "emulator:" a board may be told, e.g. "emulator:seed=3,mismatch_cv=0.05",
@@ -61,12 +62,28 @@ def record_live(address: str, path: Path, protocol: Protocol, report: Report | N
     first = first_config(protocol.steps)
     backend = _opened(address, first.chip, first.chips, protocol)
     try:
+        _make_room(path)
         made = made_by(backend, protocol.source)
         made = made.model_copy(update={"calibration_sha256": protocol.calibration_sha256})
         record(path, backend, protocol.steps, made, protocol.populations, report)
     finally:
         backend.close()
     return Session.load(path)
+
+
+def _make_room(path: Path) -> None:
+    """What an emulator left of an earlier comparison goes; anything else gets another name."""
+    if not path.exists():
+        return
+    files.check_not_held(path)
+    try:
+        again = Session.load(path).made.backend.startswith(("emulator", "replay/"))
+    except BcallError:
+        again = False
+    if again:
+        files.remove_old(path)
+    else:
+        files.set_aside(path)
 
 
 def _opened(address: str, chip: ChipModel, chips: tuple[int, ...], protocol: Protocol) -> Backend:
@@ -86,14 +103,26 @@ def open_to_measure(source: str, session: Session, chips: tuple[int, ...]) -> Ba
     Raises:
         InvalidValue: the file is of a board that is not emulated, or holds no registers.
     """
-    chip, made = session.chip, session.made
-    live = is_live(source) and not source.startswith("replay:")
-    if chip is None or (not live and made.profile is None):
-        fix = "Give the board itself as a side, or leave --recover out."
-        raise InvalidValue("its board cannot be measured again", where="--recover", used=source[:80], fix=fix)
+    chip, made, live = check_measurable(source, session), session.made, _is_board(source)
     if live and not source.startswith("emulator"):
         return _opened(source, chip, chips, Protocol((), {}, profile=made.profile))
     return open_backend("emulator", chip=chip, chips=chips, profile=BoardProfile(**(made.profile or {})), dt_us=_FINE_STEP_US)
+
+
+def check_measurable(source: str, session: Session) -> ChipModel:
+    """The chip of a side whose board `open_to_measure` can open.
+
+    Raises:
+        InvalidValue: it cannot.
+    """
+    if session.chip is None or (not _is_board(source) and session.made.profile is None):
+        fix = "Give the board itself as a side, or leave --recover out."
+        raise InvalidValue("its board cannot be measured again", where="--recover", used=source[:80], fix=fix)
+    return session.chip
+
+
+def _is_board(source: str) -> bool:
+    return is_live(source) and not source.startswith("replay:")
 
 
 def told_profile(told: str, chip: ChipModel) -> BoardProfile:

@@ -65,7 +65,7 @@ def look(a: Observed, b: Observed, matrices: Matrices, settings: Settings) -> tu
 
 def _means(side: Observed, name: str, size: int) -> tuple[FloatArray, FloatArray]:
     """Rates (repeats, neurons) (Hz) and mean intervals (neurons,) (s) of a population, over all stimuli."""
-    trains = [side.trains(name, condition, side.repeats) for condition in range(len(side.conditions))]
+    trains = [side.trains(name, condition) for condition in range(len(side.conditions))]
     rates = np.mean([single.rates_hz(one).reshape(-1, size) for one in trains], axis=0)
     isi = _mean_known(np.concatenate([single.mean_isi_s(one).reshape(-1, size) for one in trains]))
     return rates, isi

@@ -25,7 +25,7 @@ class Meaning:
     words: str
 
 
-_RMS = "root mean square, over the neurons, of the difference of"
+_RMS = "root mean square, over the neurons that fire, of the difference of"
 _MEAN = "mean, over sampled neurons, of"
 #: Every quantity by name, in the order of the report.
 QUANTITIES: Mapping[str, Meaning] = {
@@ -47,6 +47,8 @@ QUANTITIES: Mapping[str, Meaning] = {
 def distances(trains: Trains, neurons: int, settings: Settings, sample: IntArray) -> dict[str, FloatArray]:
     """For each quantity, the distances between all repeats: (repeats, repeats), symmetric, NaN where undefined.
 
+    Where nothing fires rates are equal, and nothing else is defined.
+
     Args:
         trains: train `repeat * neurons + neuron`.
         sample: neurons that the pairwise quantities look at.
@@ -62,6 +64,9 @@ def distances(trains: Trains, neurons: int, settings: Settings, sample: IntArray
         "rate": rates, "relative_rate": relative, "isi_cv": single.isi_cv(trains), "lv": single.local_variation(trains),
         "fano": single.fano_factor(counts),
     }  # fmt: skip
+    if not fires.any():
+        nothing = {name: np.full((repeats, repeats), np.nan) for name in QUANTITIES}
+        return nothing | {"rate": np.zeros((repeats, repeats))}
     found = {name: _rms(values.reshape(repeats, neurons)[:, fires]) for name, values in of_neuron.items()}
     sampled = counts.reshape(repeats, neurons, -1)[:, sample]
     found["count_correlation"] = _correlations(sampled)
@@ -71,7 +76,7 @@ def distances(trains: Trains, neurons: int, settings: Settings, sample: IntArray
     for name, distance in _pairwise(settings).items():
         values = distance(trains, left, right).reshape(len(first), -1)
         matrix = np.zeros((repeats, repeats))
-        matrix[first, second] = matrix[second, first] = values.mean(axis=1) if sample.size else np.nan
+        matrix[first, second] = matrix[second, first] = values.mean(axis=1)
         found[name] = matrix
     return found
 

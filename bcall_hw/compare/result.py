@@ -56,7 +56,8 @@ class Quantity(Record):
         ratio: distance / within, None where it is undefined; infinite ratios are told as None with within = 0.
         ratio_upper: one-sided upper bound of the ratio at the level of the equivalence test.
         p: of no difference at all (permutation of repeats), Holm-corrected over all quantities and populations.
-        p_equivalence: of a ratio of at least the margin, Holm-corrected.
+        p_equivalence: of a ratio of at least the margin, likewise corrected (Hochberg: all pass where the largest does).
+        stimuli: under which it is defined; the distance is the mean over them.
         equivalent: no difference was found, and the ratio is proved to be below the margin.
         verdict: of this quantity alone; `reason` in words.
     """
@@ -70,6 +71,7 @@ class Quantity(Record):
     ratio_upper: float | None
     p: float | None
     p_equivalence: float | None
+    stimuli: int
     equivalent: bool
     verdict: Verdict
     reason: str
@@ -82,8 +84,9 @@ class Control(Record):
         name: "shuffled", "mis-calibrated", "other seed".
         what: what was compared with what.
         verdict: what came out; None where it could not be run, and `reason` says why.
-        passed: it came out as "different"; None where it was not run.
-        quantities: how many (quantity, population) were found to differ, of how many.
+        passed: it came out as "different", the first two of them in each population that fires; None where it was not run.
+        different: how many (quantity, population) were found to differ, of how many `compared`.
+        not_told: populations in which nothing differed.
     """
 
     name: str
@@ -93,6 +96,7 @@ class Control(Record):
     reason: str
     different: int = 0
     compared: int = 0
+    not_told: tuple[str, ...] = ()
 
 
 class CoreDifference(Record):
@@ -100,7 +104,8 @@ class CoreDifference(Record):
 
     Attributes:
         neurons: that belong to a compared population; `differ`: of them, with a rate that differs (Holm over all neurons).
-        rate_a_hz, rate_b_hz: mean rates; `rms_z`: root mean square of the neurons' z values, 1 where nothing differs.
+        rate_a_hz, rate_b_hz: mean rates; `rms_z`: root mean square of Welch's t over the neurons whose rates vary,
+            about 1 where nothing differs.
     """
 
     chip: int
@@ -118,6 +123,8 @@ class Comparison(Record):
     Attributes:
         why: the verdict in a sentence.
         bit_identical: the spikes of both sides are the same, repeat by repeat.
+        p_order: of repeats whose order means nothing; `order_matters`: it is below the level, and repeats follow from one
+            another.
         cores: where differences sit, the worst first.
         learned: weights and hidden weights after learning, a row for each connection: plain values; empty without learning.
         recovered: parameters measured from each side, a row for each parameter; empty where it was not asked for.
@@ -129,6 +136,8 @@ class Comparison(Record):
     why: str
     sides: tuple[Side, Side]
     bit_identical: bool
+    p_order: float
+    order_matters: bool
     quantities: tuple[Quantity, ...]
     controls: tuple[Control, ...]
     cores: tuple[CoreDifference, ...] = ()
@@ -146,7 +155,7 @@ class PopulationPicture:
         addresses: int (neurons, 3): chip, core, neuron.
         rate_hz: (2, neurons): mean over the repeats.
         isi_s: (2, neurons): mean interval between spikes, NaN where a neuron has none.
-        z: (neurons,): difference of the rates over its standard error, NaN where there is no spread.
+        z: (neurons,): Welch's t of the rates: their difference over its standard error, NaN where there is no spread.
         raster: for each side (times in s, index of the neuron) of one repeat, of the neurons in `shown`.
         shown: indices of the neurons that the raster has; all, or a stated sample.
         matrices: by quantity, distances between all repeats, A's first: (repeats A + B, the same), NaN where undefined.

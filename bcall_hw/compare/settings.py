@@ -23,7 +23,8 @@ class Settings(Record):
         alpha: level of the tests of a difference, over all quantities and populations together (Holm): how often two equal
             systems may be called different.
         alpha_equivalence: level of the tests of equivalence, likewise: how often a quantity at the margin may pass.
-        min_repeats: repeats that each side needs.
+        alpha_order: level of the test whether repeats follow from one another.
+        min_repeats: repeats that each side needs; `min_spikes`: that a repeat needs on the mean, on one side at least.
         permutations: of repeats, for the test of no difference; more are drawn where many tests share the level.
         sample: neurons of each population whose trains are compared pair by pair; rates and intervals take all.
         seed: of samples and permutations.
@@ -35,10 +36,12 @@ class Settings(Record):
     """
 
     margin: Annotated[float, Field(gt=1, le=100)] = 1.2
-    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
+    alpha: Annotated[float, Field(ge=1e-4, lt=0.5)] = 0.01
     alpha_equivalence: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    alpha_order: Annotated[float, Field(ge=0.002, lt=0.5)] = 0.01
     min_repeats: Annotated[int, Field(ge=3, le=1000)] = 10
-    permutations: Annotated[int, Field(ge=99, le=1_000_000)] = 9999
+    min_spikes: Annotated[float, Field(gt=0, le=1e9)] = 10.0
+    permutations: Annotated[int, Field(ge=99, le=200_000)] = 9999
     sample: Annotated[int, Field(ge=1, le=65536)] = 64
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
     split: Annotated[int, Field(ge=1, le=MOST_REPEATS)] = 1

@@ -26,7 +26,7 @@ class Observed:
     Attributes:
         label: "A" or "B"; `source`: where the session came from.
         conditions: repeats of each stimulus under the same registers, in the order in which they were first played.
-        stimuli: index of the stimulus of each, -1 where it is not known.
+        stimuli: index of the stimulus of each, -1 where it is not known; `registers`: hash of each one's, "" likewise.
         populations: for each, int (size, 3): chip, core, neuron.
         notes: what was left out.
     """
@@ -36,6 +36,7 @@ class Observed:
     session: Session
     conditions: tuple[tuple[SpikeRecording, ...], ...]
     stimuli: tuple[int, ...]
+    registers: tuple[str, ...]
     populations: Mapping[str, IntArray]
     notes: tuple[str, ...] = ()
 
@@ -43,6 +44,11 @@ class Observed:
     def repeats(self) -> int:
         """Repeats that every condition has."""
         return min(len(repeats) for repeats in self.conditions)
+
+    @property
+    def spikes_a_repeat(self) -> float:
+        """Spikes of the populations in a repeat, on the mean."""
+        return float(np.mean([len(trains.times_s) for repeats in self._grouped for trains in repeats]))
 
     @property
     def runs(self) -> list[SpikeRecording]:
@@ -54,8 +60,8 @@ class Observed:
         every = np.concatenate([np.zeros((0, 3), dtype=np.int64), *self.populations.values()])
         return [[grouped(run, every) for run in repeats] for repeats in self.conditions]
 
-    def trains(self, population: str, condition: int, repeats: int) -> Trains:
-        """The trains of a population in the first so many repeats: train `repeat * neurons + neuron`."""
+    def trains(self, population: str, condition: int, repeats: int | None = None) -> Trains:
+        """The trains of a population in all or the first so many repeats: train `repeat * neurons + neuron`."""
         names = list(self.populations)
         before = sum(len(self.populations[name]) for name in names[: names.index(population)])
         own = slice(before, before + len(self.populations[population]) + 1)
@@ -69,7 +75,7 @@ class Observed:
         return Trains(np.concatenate(times), np.concatenate(starts), duration_s)
 
     def keys(self) -> list[tuple[int, str]]:
-        """What each condition is: length (us) and hash of the stimulus, "" where that is not known."""
+        """What was played: length (us) and hash of the stimulus, "" where that is not known."""
         lengths = [repeats[0].duration_us for repeats in self.conditions]
         hashes = [self.session.stimuli[index].sha256 if index >= 0 else "" for index in self.stimuli]
         return list(zip(lengths, hashes, strict=True))
@@ -103,15 +109,19 @@ def _stimulus_sha256(observed: Observed) -> str:
 def observe(session: Session, label: str, source: str, settings: Settings) -> Observed:
     """The repeats of a session: its complete runs, by registers, stimulus and length.
 
-    Where some have the repeats that are needed, the others are left out, and a note tells.
+    Where some have the repeats that are needed, the others are left out, and a note tells. Registers that come back are the
+    same ones.
 
     Raises:
         InvalidValue: no complete run, or one that cannot be cut so.
     """
-    found: dict[tuple[int, int, int], list[SpikeRecording]] = {}
+    found: dict[tuple[str, int, int], list[SpikeRecording]] = {}
+    hashes = dict[int, str]()
     for run in session.runs:
         if run.kind == "run" and run.complete:
-            key = (run.config, run.stimulus, run.recording.duration_us)
+            if run.config not in hashes:
+                hashes[run.config] = _registers_of(session, run.config)
+            key = (hashes[run.config], run.stimulus, run.recording.duration_us)
             found.setdefault(key, []).extend(_parts(run.recording, settings.split))
     if not found:
         raise InvalidValue("holds no complete run", where=source, used=f"{len(session.runs)} runs", fix="Record it again.")
@@ -127,7 +137,15 @@ def observe(session: Session, label: str, source: str, settings: Settings) -> Ob
         notes.append(f"the last {rest_us} us of a run are left out: no whole number for each of {settings.split} parts")
     conditions = tuple(tuple(repeats[:MOST_REPEATS]) for repeats in chosen.values())
     stimuli = tuple(stimulus for _, stimulus, _ in chosen)
-    return Observed(label, source, session, conditions, stimuli, session.populations, tuple(notes))
+    registers = tuple(sha256 for sha256, _, _ in chosen)
+    return Observed(label, source, session, conditions, stimuli, registers, session.populations, tuple(notes))
+
+
+def _registers_of(session: Session, index: int) -> str:
+    """Hash of the registers after a change; its number where the chip is not known."""
+    if index < 0:
+        return ""
+    return session.config(index).sha256 if session.chip is not None else str(index)
 
 
 def _parts(recording: SpikeRecording, split: int) -> list[SpikeRecording]:
@@ -138,39 +156,66 @@ def _parts(recording: SpikeRecording, split: int) -> list[SpikeRecording]:
         raise InvalidValue(
             "too short to be cut into so many parts (us)", where="--split", used=split, limit=recording.duration_us
         )
-    return [recording.between(k * part_us, (k + 1) * part_us) for k in range(split)]
+    parts = [recording.between(k * part_us, (k + 1) * part_us) for k in range(split)]
+    return [parts[0], *(replace(part, noted={}) for part in parts[1:])]  # what was noted of the run counts once
 
 
 def matched(a: Observed, b: Observed) -> tuple[Observed, Observed]:
-    """Both sides with the same conditions in the same order, and populations that can be compared.
+    """Both sides with the same conditions in the same order, as many repeats of each, and populations that can be compared.
+
+    Conditions under the same registers belong together, before those under others. What is left out is noted.
 
     Raises:
         InvalidValue: they played other stimuli, for other times, or their populations differ.
     """
-    pairs, free = list[tuple[int, int]](), defaultdict[tuple[int, str], list[int]](list)
+    pairs = _pairs(a, b)
+    if not pairs:
+        fix = "Record both sides with the same stimulus and length."
+        where = f"{a.source} and {b.source}"
+        raise InvalidValue(
+            "the two sides did not play the same", where=where, used=_shown_stimuli(b), limit=_shown_stimuli(a), fix=fix
+        )
+    populations = _populations(a, b)
+    left = _cut(a, [row for row, _ in pairs], populations[0])
+    right = _cut(b, [row for _, row in pairs], populations[1])
+    return left, right
+
+
+def _pairs(a: Observed, b: Observed) -> list[tuple[int, int]]:
+    """Which condition of A is which of B, in A's order."""
     keys = [side.keys() for side in (a, b)]
     if not (all(known for _, known in keys[0]) and all(known for _, known in keys[1])):
         keys = [[(duration_us, "") for duration_us, _ in of_side] for of_side in keys]  # a side does not say what it played
-    for row, key in enumerate(keys[1]):
-        free[key].append(row)
-    for row, key in enumerate(keys[0]):
-        if free[key]:
-            pairs.append((row, free[key].pop(0)))
-    if not pairs:
-        used, limit = _told(b), _told(a)
-        fix = "Record both sides with the same stimulus and length."
-        raise InvalidValue(
-            "the two sides did not play the same", where=f"{a.source} and {b.source}", used=used, limit=limit, fix=fix
-        )
-    sides = []
-    for side, column, own in zip((a, b), (0, 1), _populations(a, b), strict=True):
-        rows = [pair[column] for pair in pairs]
-        conditions, stimuli = tuple(side.conditions[row] for row in rows), tuple(side.stimuli[row] for row in rows)
-        sides.append(replace(side, conditions=conditions, stimuli=stimuli, populations=own))
-    return sides[0], sides[1]
+    pairs = dict[int, int]()
+    for with_registers in (True, False):
+        free = defaultdict[tuple[int, str, str], list[int]](list)
+        for row, (duration_us, stimulus) in enumerate(keys[1]):
+            if row not in pairs.values():
+                free[duration_us, stimulus, b.registers[row] if with_registers else ""].append(row)
+        for row, (duration_us, stimulus) in enumerate(keys[0]):
+            fitting = free[duration_us, stimulus, a.registers[row] if with_registers else ""]
+            if row not in pairs and fitting:
+                pairs[row] = fitting.pop(0)
+    return sorted(pairs.items())
 
 
-def _told(side: Observed) -> str:
+def _cut(side: Observed, rows: list[int], populations: Mapping[str, IntArray]) -> Observed:
+    """These conditions alone, with as many repeats of each."""
+    notes, lacking = list(side.notes), len(side.conditions) - len(rows)
+    if lacking:
+        notes.append(f"{lacking} of {len(side.conditions)} stimuli are left out: the other side did not play them")
+    chosen = [side.conditions[row] for row in rows]
+    fewest = min(len(repeats) for repeats in chosen)
+    surplus = sum(len(repeats) - fewest for repeats in chosen)
+    if surplus:
+        notes.append(f"{surplus} runs are left out: other stimuli have {fewest} repeats")
+    return replace(
+        side, conditions=tuple(repeats[:fewest] for repeats in chosen), stimuli=tuple(side.stimuli[row] for row in rows),
+        registers=tuple(side.registers[row] for row in rows), populations=populations, notes=tuple(notes),
+    )  # fmt: skip
+
+
+def _shown_stimuli(side: Observed) -> str:
     lengths = sorted({repeats[0].duration_us * 1e-6 for repeats in side.conditions})
     shown = ", ".join(f"{length:g}" for length in lengths[:3])
     return f"{len(side.conditions)} stimuli of {shown} s"
@@ -190,18 +235,15 @@ def _populations(a: Observed, b: Observed) -> tuple[Mapping[str, IntArray], Mapp
 
 
 def _cores(a: Observed, b: Observed) -> dict[str, IntArray]:
-    """Every core with a spike, with all neurons up to the last that fired."""
-    fired, top = np.zeros((256, 256), dtype=bool), 0
+    """Every core with a spike, with all neurons up to the last of it that fired."""
+    tops = np.full((256, 256), -1, dtype=np.int64)
     for side in (a, b):
         for run in side.runs:
-            fired[run.spikes["chip"], run.spikes["core"]] = True
-            top = max(top, int(run.spikes["neuron"].max(initial=0)))
-    found, size = {}, 1 << top.bit_length()
-    for chip, core in np.argwhere(fired).tolist():
-        places = np.zeros((size, 3), dtype=np.int64)
-        places[:] = (chip, core, 0)
-        places[:, 2] = np.arange(size)
-        found[f"chip {chip} core {core}"] = places
+            np.maximum.at(tops, (run.spikes["chip"], run.spikes["core"]), run.spikes["neuron"])
+    found = {}
+    for chip, core in np.argwhere(tops >= 0).tolist():
+        neurons = np.arange(tops[chip, core] + 1)
+        found[f"chip {chip} core {core}"] = np.column_stack([np.full(len(neurons), chip), np.full(len(neurons), core), neurons])
     return found
 
 

@@ -8,6 +8,7 @@ from bcall_hw.arrays import FloatArray, IntArray
 from bcall_hw.compare.trains import Trains
 from bcall_hw.errors import InvalidValue
 
+_MOST_BINS = 10_000
 _ROUNDING = 4 * float(np.finfo(np.float64).eps)  # of a quotient of two times, each of them rounded
 
 
@@ -92,6 +93,9 @@ def counts(trains: Trains, bin_s: float) -> IntArray:
         raise InvalidValue(
             "a bin is longer than the interval (s)", where="counts", used=bin_s, limit=trains.duration_s, fix=fix
         )
+    if bins > _MOST_BINS:
+        fix = "Take longer bins."
+        raise InvalidValue("so many bins in the interval", where="counts", used=bins, limit=_MOST_BINS, fix=fix)
     index = np.floor(trains.times_s / bin_s * (1 + _ROUNDING)).astype(np.int64)
     if abs(quotient - bins) <= _ROUNDING * bins:
         index[index == bins] = bins - 1  # the end of the interval belongs to it

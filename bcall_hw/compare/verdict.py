@@ -1,21 +1,25 @@
-"""From distances between repeats to a verdict: permutation test, equivalence test, Holm's correction."""
+"""From distances between repeats to a verdict: permutation test and Holm's correction."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, combinations
+from math import comb
 
 import numpy as np
-from scipy import stats
 
 from bcall_hw import random_bits
-from bcall_hw.arrays import BoolArray, FloatArray
+from bcall_hw.arrays import BoolArray, FloatArray, IntArray
+from bcall_hw.compare.equivalence import equivalence
 from bcall_hw.compare.settings import Settings
 
 #: A sum of distances may be off by so much of itself through rounding.
 _ROUNDING = 1e-9
-#: Labellings that are worked out together.
-_AT_ONCE = 4096
+#: The most labellings; how many are drawn together, and cells of a table of labellings and pairs.
+_MOST_LABELLINGS, _AT_ONCE, _CELLS = 200_000, 4096, 1 << 22
+#: Repeats of a side below which a spread cannot be told.
+FEWEST = 3
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,8 @@ class Judged:
     Attributes:
         across: mean distance between a repeat of A and one of B; `within`: between two of one side, both sides alike.
         p: of so large an excess of across over within if labels meant nothing (permutation).
-        p_equivalence: of so small a ratio across / within if it were the margin (jackknife over repeats, Student's t).
-        ratio_upper: one-sided upper bound of the ratio at the level.
+        p_equivalence: of so small a ratio across / within if it were the margin.
+        ratio_upper: one-sided upper bound of the ratio at the level; `spread`: standard deviation of its logarithm.
     """
 
     across: float
@@ -34,6 +38,7 @@ class Judged:
     p: float
     p_equivalence: float
     ratio_upper: float
+    spread: float
 
     @property
     def ratio(self) -> float:
@@ -49,88 +54,75 @@ def ratio_of(across: float, within: float) -> float:
 
 
 def labellings(n_a: int, n_b: int, settings: Settings, tests: int) -> BoolArray:
-    """Random ways to call n_a of n_a + n_b repeats "A", shape (ways, repeats).
+    """Ways to call n_a of n_a + n_b repeats "A", shape (ways, repeats): random ones, or all where those are fewer.
 
-    So many that the smallest p still counts after Holm's correction over all tests.
+    So many that the smallest p still counts after Holm's correction over all tests, and no more than 200,000.
     """
-    ways = max(settings.permutations, int(np.ceil(10 * tests / settings.alpha)))
-    draws = random_bits.raw_bits(settings.seed, f"compare/labels/{n_a}/{n_b}", ways * (n_a + n_b)).reshape(ways, -1)
-    labels = np.zeros(draws.shape, dtype=bool)
-    np.put_along_axis(labels, np.argsort(draws, axis=1, kind="stable")[:, :n_a], True, axis=1)
+    n = n_a + n_b
+    ways = min(max(settings.permutations, int(np.ceil(10 * tests / settings.alpha))), _MOST_LABELLINGS)
+    if comb(n, n_a) <= ways:
+        chosen = np.fromiter(chain.from_iterable(combinations(range(n), n_a)), dtype=np.int64).reshape(-1, n_a)
+        labels = np.zeros((len(chosen), n), dtype=bool)
+        np.put_along_axis(labels, chosen, True, axis=1)
+        return labels
+    labels = np.zeros((ways, n), dtype=bool)
+    for first in range(0, ways, _AT_ONCE):
+        part = labels[first : first + _AT_ONCE]
+        stream = f"compare/labels/{n_a}/{n_b}/{first}"
+        draws = random_bits.raw_bits(settings.seed, stream, part.size).reshape(part.shape)
+        np.put_along_axis(part, np.argsort(draws, axis=1, kind="stable")[:, :n_a], True, axis=1)
     return labels
 
 
+def pairs_that_count(n_a: int, n_b: int) -> tuple[IntArray, IntArray]:
+    """Every two repeats that are a pair: their indices, the lower first.
+
+    Repeats of the same number on both sides are none: boards of one seed draw the same Poisson inputs there, and such pairs are
+    nearer than all others.
+    """
+    first, second = np.triu_indices(n_a + n_b, k=1)
+    counts = (first >= n_a) | (second != first + n_a)
+    return first[counts].astype(np.int64), second[counts].astype(np.int64)
+
+
 def judge(matrices: Sequence[FloatArray], n_a: int, labels: BoolArray, settings: Settings) -> list[Judged]:
-    """Judge symmetric matrices of distances between all repeats, A's first.
+    """Judge symmetric matrices of distances between all repeats, A's first; at least three repeats of each side.
 
     The statistic is the energy distance, twice the mean across less the mean within A and within B (Szekely and Rizzo 2013);
-    under exchange of labels its rank among `labels` is the p-value (Phipson and Smyth 2010: the observed one counts too). The
-    ratio's spread comes from leaving each repeat out (jackknife of a two-sample U-statistic, Arvesen 1969).
+    under exchange of labels its rank among `labels` is the p-value (Phipson and Smyth 2010: the observed one counts too).
     """
-    if not matrices:
-        return []
-    n = len(matrices[0])
-    pairs = np.stack([matrix[np.triu_indices(n, k=1)] for matrix in matrices], axis=1)
-    own = np.arange(n) < n_a
-    (across,), (within,) = _means(pairs, own[None])
-    slack = _ROUNDING * np.nan_to_num(pairs).max(axis=0)
-    as_large = np.zeros(len(matrices), dtype=np.int64)
-    for first in range(0, len(labels), _AT_ONCE):
-        drawn_across, drawn_within = _means(np.nan_to_num(pairs), labels[first : first + _AT_ONCE])
+    known = [k for k, matrix in enumerate(matrices) if np.isfinite(matrix).all()]
+    found = [Judged(*(float("nan"),) * 6)] * len(matrices)
+    if not known:
+        return found
+    pairs = pairs_that_count(n_a, len(matrices[0]) - n_a)
+    distances = np.stack([matrices[k][pairs] for k in known], axis=1)
+    own = np.arange(len(matrices[0])) < n_a
+    (across,), (within,) = _means(distances, own[None], pairs)
+    slack, as_large = _ROUNDING * distances.max(axis=0), np.zeros(len(known), dtype=np.int64)
+    at_once = max(1, _CELLS // len(distances))
+    for first in range(0, len(labels), at_once):
+        drawn_across, drawn_within = _means(distances, labels[first : first + at_once], pairs)
         as_large += np.count_nonzero(drawn_across - drawn_within >= across - within - slack, axis=0)
-    found = []
-    for k, matrix in enumerate(matrices):
-        if not np.isfinite(matrix).all():
-            found.append(Judged(*(float("nan"),) * 5))
-            continue
-        p = (1 + int(as_large[k])) / (1 + len(labels))
-        p_equivalence, upper = _equivalence(matrix, own, float(across[k]), float(within[k]), settings)
-        found.append(Judged(float(across[k]), float(within[k]), p, p_equivalence, upper))
+    bounds = equivalence(distances, (across, within), pairs, own, settings)
+    for column, k in enumerate(known):
+        p = (1 + int(as_large[column])) / (1 + len(labels))
+        found[k] = Judged(float(across[column]), float(within[column]), p, *bounds[column])
     return found
 
 
-def _means(pairs: FloatArray, labels: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """Mean distance across, and within both sides, for each labelling and matrix.
+def _means(distances: FloatArray, labels: BoolArray, pairs: tuple[IntArray, IntArray]) -> tuple[FloatArray, FloatArray]:
+    """Mean distance across, and mean of the means within both sides, for each labelling and quantity.
 
     Args:
-        pairs: distances of each two repeats, by upper triangle, shape (pairs, matrices).
-        labels: which repeats are A's, shape (labellings, repeats); as many in each.
+        distances: of the pairs, shape (pairs, quantities); `labels`: which repeats are A's, shape (labellings, repeats).
     """
-    first, second = np.triu_indices(labels.shape[1], k=1)
-    n_a = int(labels[0].sum())
-    n_b = labels.shape[1] - n_a
-    both_a = (labels[:, first] & labels[:, second]).astype(np.float64)
-    both_b = (~labels[:, first] & ~labels[:, second]).astype(np.float64)
-    in_a, in_b = both_a @ pairs, both_b @ pairs
-    across = (pairs.sum(axis=0) - in_a - in_b) / (n_a * n_b)
-    return across, (in_a * (2 / (n_a * (n_a - 1))) + in_b * (2 / (n_b * (n_b - 1)))) / 2
-
-
-def _equivalence(matrix: FloatArray, is_a: BoolArray, across: float, within: float, settings: Settings) -> tuple[float, float]:
-    """P of a ratio at the margin, and the ratio's upper bound."""
-    if within <= 0:
-        return (0.0, 1.0) if across == 0 else (1.0, float("inf"))
-    if across <= 0:
-        return 0.0, 0.0
-    n, variance = len(matrix), 0.0
-    for side in (is_a, ~is_a):
-        left_out = []
-        for row in np.flatnonzero(side):
-            kept = np.delete(np.arange(n), row)
-            rest, labels = matrix[np.ix_(kept, kept)], is_a[kept]
-            inside = sum(_mean_within(rest[np.ix_(mine, mine)]) for mine in (labels, ~labels)) / 2
-            left_out.append(np.log(max(float(rest[np.ix_(labels, ~labels)].mean()), 1e-300)) - np.log(max(inside, 1e-300)))
-        size = len(left_out)
-        variance += (size - 1) / size * float(np.sum((np.array(left_out) - np.mean(left_out)) ** 2))
-    log_ratio, error, freedom = float(np.log(across / within)), float(np.sqrt(variance)), n - 2
-    if error == 0:
-        return float(log_ratio >= np.log(settings.margin)), across / within
-    p = float(stats.t.sf((np.log(settings.margin) - log_ratio) / error, freedom))
-    return p, float(np.exp(log_ratio + error * stats.t.isf(settings.alpha_equivalence, freedom)))
-
-
-def _mean_within(matrix: FloatArray) -> float:
-    return float(matrix.sum() / (len(matrix) * (len(matrix) - 1)))
+    first, second = labels[:, pairs[0]], labels[:, pairs[1]]
+    both_a, both_b = (first & second).astype(np.float64), (~first & ~second).astype(np.float64)
+    in_a, in_b = both_a @ distances, both_b @ distances
+    pairs_a, pairs_b = both_a.sum(axis=1, keepdims=True), both_b.sum(axis=1, keepdims=True)
+    across = (distances.sum(axis=0) - in_a - in_b) / (len(distances) - pairs_a - pairs_b)
+    return across, (in_a / pairs_a + in_b / pairs_b) / 2
 
 
 def holm(p_values: FloatArray) -> FloatArray:
@@ -140,4 +132,18 @@ def holm(p_values: FloatArray) -> FloatArray:
     order = known[np.argsort(p_values[known], kind="stable")]
     steps = p_values[order] * (len(order) - np.arange(len(order)))
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0) if len(order) else steps
+    return adjusted
+
+
+def hochberg(p_values: FloatArray) -> FloatArray:
+    """Hochberg's (1988) adjusted p-values: Holm's factors stepped up, so that all pass where the largest does.
+
+    For claims that stand together: that all quantities are equivalent is one claim, and needs no correction (Berger 1982).
+    Valid for tests that do not depend on each other negatively (Sarkar 1998). NaN takes no part.
+    """
+    adjusted = np.full(len(p_values), np.nan)
+    known = np.flatnonzero(np.isfinite(p_values))
+    order = known[np.argsort(p_values[known], kind="stable")][::-1]
+    steps = p_values[order] * np.arange(1, len(order) + 1)
+    adjusted[order] = np.minimum.accumulate(steps) if len(order) else steps
     return adjusted

@@ -65,7 +65,7 @@ class SpikeRecording:
     # Views -----------------------------------------------------------------------------------------------------------
 
     def between(self, from_us: int, to_us: int) -> SpikeRecording:
-        """The part of the run after `from_us` and up to `to_us`, with times since `from_us`.
+        """The part of the run after `from_us` and up to `to_us`, with times since `from_us`; from 0 on, a spike at 0 too.
 
         Raises:
             InvalidValue: not a part of the run.
@@ -73,7 +73,7 @@ class SpikeRecording:
         if not 0 <= from_us < to_us <= self.duration_us:
             used, limit = (from_us, to_us), (0, self.duration_us)
             raise InvalidValue("is no part of the run (us)", where="SpikeRecording.between", used=used, limit=limit)
-        low, high = np.searchsorted(self.spikes["time_us"], (from_us, to_us), side="right")
+        low, high = np.searchsorted(self.spikes["time_us"], (from_us if from_us else -1, to_us), side="right")
         part = self.spikes[low:high].copy()
         part["time_us"] -= from_us
         return replace(self, spikes=part, duration_us=to_us - from_us)

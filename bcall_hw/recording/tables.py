@@ -21,6 +21,8 @@ from bcall_hw.recording.spikes import NOTED, SPIKE_DTYPE, SpikeRecording
 _FORMAT, _VERSION = "bcall_hw/spike_table", 1
 _COLUMNS = ("run", "time_us", "chip", "core", "neuron")
 ENDINGS = (".csv", ".npz")
+#: Runs and length of one (us) that a table may tell; beyond, a number is taken for a mistake.
+_MOST_RUNS, _LONGEST_US = 1_000_000, 10**15
 
 
 def write_table(session: Session, path: Path) -> None:
@@ -63,7 +65,7 @@ def read_table(path: Path, duration_s: float | None = None) -> Session:
     head, columns = _read_npz(path) if path.suffix == ".npz" else _read_csv(path)
     try:
         return _session(head, columns, duration_s, path)
-    except (KeyError, TypeError, ValueError, IndexError) as problem:
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as problem:
         raise CorruptFile("is no table of spikes", where=str(path), used=str(problem)[:200]) from None
 
 
@@ -79,7 +81,10 @@ def _head(session: Session) -> dict[str, Any]:
         runs.append({"duration_us": length_us, "kind": run.kind, "complete": run.complete, "noted": noted})
     populations = {name: places.tolist() for name, places in session.populations.items()}
     made = session.made.model_dump(mode="json")
-    return {"format": _FORMAT, "format_version": _VERSION, "made": made, "populations": populations, "runs": runs}
+    return {
+        "format": _FORMAT, "format_version": _VERSION, "made": made, "populations": populations, "runs": runs,
+        "complete": session.complete,
+    }  # fmt: skip
 
 
 def _read_npz(path: Path) -> tuple[dict[str, Any] | None, dict[str, npt.NDArray[np.int64]]]:
@@ -139,8 +144,13 @@ def _session(
         if duration_s is None:
             fix = "Give --duration-s."
             raise InvalidValue("does not say how long a run was", where=str(path), fix=fix)
+        if not 0 < duration_s * 1e6 <= _LONGEST_US or round(duration_s * 1e6) < 1:
+            limit = f"1e-6 to {_LONGEST_US / 1e6:g}"
+            raise InvalidValue("impossible length of a run (s)", where="--duration-s", used=duration_s, limit=limit)
         duration_us = round(duration_s * 1e6)
         count = int(owner.max(initial=-1)) + 1
+        if count > _MOST_RUNS:
+            raise ValueError(f"run {count - 1}: more than {_MOST_RUNS:,} runs")
         told: list[dict[str, Any]] = [{"duration_us": duration_us}] * max(1, count)
         made, populations = Made(backend="unknown", source=path.name), {}
     else:
@@ -162,11 +172,14 @@ def _session(
     runs = []
     for number, of_run in enumerate(told):
         mine, duration_us = spikes[cuts[number] : cuts[number + 1]].copy(), int(of_run["duration_us"])
-        if duration_us < 1 or (len(mine) and not 0 <= mine["time_us"][0] <= mine["time_us"][-1] <= duration_us):
+        if not 1 <= duration_us <= _LONGEST_US or (
+            len(mine) and not 0 <= mine["time_us"][0] <= mine["time_us"][-1] <= duration_us
+        ):
             raise ValueError(f"run {number} has spikes outside its {duration_us} us")
         noted = {name: int(count) for name, count in of_run.get("noted", {}).items() if name in NOTED}
         recording = SpikeRecording(mine, duration_us, made.backend, made.seed, made.version, made.board, noted)
         kind = of_run.get("kind", "run")
         runs.append(Run(recording, RUN_KINDS[RUN_KINDS.index(kind)], -1, -1, bool(of_run.get("complete", True))))
     steps = tuple(("run", number) for number in range(len(runs)))
-    return Session(made, None, populations, steps, tuple(runs), (), ())
+    complete = head is None or bool(head.get("complete", True))
+    return Session(made, None, populations, steps, tuple(runs), (), (), complete=complete)

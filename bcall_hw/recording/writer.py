@@ -151,11 +151,14 @@ class SessionWriter:
             self._rewrite(row)
         self._running = None
 
-    def add(self, recording: SpikeRecording, stimulus: Stimulus | None = None, kind: str = "run") -> None:
-        """A whole run at once."""
+    def add(
+        self, recording: SpikeRecording, stimulus: Stimulus | None = None, kind: str = "run", complete: bool = True
+    ) -> None:
+        """A whole run at once; or one that was cut, as far as it came."""
         self.began(stimulus, recording.duration_us, kind)
         self.spikes(recording.spikes, recording.duration_us)
-        self.ended(recording.noted)
+        if complete:
+            self.ended(recording.noted)
 
     def learned(self, connection: str, state: Learned) -> None:
         """The state of a plastic connection at the end of the session; written by `close`."""
@@ -276,6 +279,8 @@ def check_populations(populations: Mapping[str, IntArray]) -> None:
     """
     owner: dict[tuple[int, ...], str] = {}
     for name, addresses in populations.items():
+        if "\0" in name:
+            raise InvalidValue("a name with a NUL character", where=f"population {name!r}"[:200], fix="Rename it.")
         if not len(addresses):
             raise InvalidValue("a population without neurons", where=f"population {name!r}"[:200], fix="Leave it out.")
         for place in map(tuple, np.asarray(addresses).tolist()):
