@@ -66,15 +66,15 @@ def stimulus(mapped: MappedNetwork, options: argparse.Namespace) -> Stimulus:
 
 
 def session(
-    mapped: MappedNetwork, profile: BoardProfile, count: int, folder: Path, name: str, options: argparse.Namespace
+    mapped: MappedNetwork, profile: BoardProfile, times: int, folder: Path, name: str, options: argparse.Namespace
 ) -> Session:
-    """Repeats on an emulated board."""
+    """Repeats on an emulated board; the whole protocol so many times, with the same rests each time."""
     path = folder / f"{name}.h5"
     path.unlink(missing_ok=True)
     board = Emulator(CHIP, mapped.config.chips, profile)
     duration_us, jitter_us = round(options.duration_s * 1e6), round(options.rest_jitter_s * 1e6)
-    steps = repeats(mapped.config, stimulus(mapped, options), duration_us, count, 100_000, jitter_us=jitter_us)
-    record(path, board, steps, made_by(board, "two_boards"), mapped.addresses)
+    steps = repeats(mapped.config, stimulus(mapped, options), duration_us, options.repeats, 300_000, jitter_us=jitter_us)
+    record(path, board, [steps[0], *(steps[1:] * times)], made_by(board, "two_boards"), mapped.addresses)
     return Session.load(path)
 
 
@@ -101,9 +101,9 @@ def pairs(options: argparse.Namespace) -> dict[str, Any]:
         for pair in range(options.pairs):
             seeds = (options.seed + 2 * pair, options.seed + 2 * pair + 1)
             boards = [BoardProfile(seed=s, mismatch_cv=options.cv, noise_a=_NOISE_A) for s in seeds]
-            both = session(mapped, boards[0], 2 * options.repeats, folder, "a", options)
+            both = session(mapped, boards[0], 2, folder, "a", options)
             one, two = halves(both)
-            other = session(mapped, boards[1], options.repeats, folder, "b", options)
+            other = session(mapped, boards[1], 1, folder, "b", options)
             apart, _ = compare(("A", one), ("B", other), settings, controls=False)
             same, _ = compare(("A", one), ("A again", two), settings, controls=False)
             found["different boards"][apart.verdict.value] += 1

@@ -240,7 +240,20 @@ def test_rests_of_random_length(run: Run, tmp_path: Path) -> None:
     mapped_pair().network.save(tmp_path / "net.json")
     lengths = []
     for name, jitter in (("a", "0.5"), ("b", "0.5"), ("c", "0")):
-        made = ("record", "net.json", "--rate", "in=60", "--duration-s", "0.1", "--repeats", "12", "--rest-jitter-s", jitter)
+        made = (
+            "record",
+            "net.json",
+            "--rate",
+            "in=60",
+            "--duration-s",
+            "0.1",
+            "--repeats",
+            "12",
+            "--rest-jitter-s",
+            jitter,
+            "--rest-s",
+            "0.1",
+        )
         assert run(*made, "--out", f"{name}.h5").returncode == 0
         session = Session.load(tmp_path / f"{name}.h5")
         lengths.append([one.recording.duration_us for one in session.runs if one.kind == "rest"])
@@ -249,7 +262,8 @@ def test_rests_of_random_length(run: Run, tmp_path: Path) -> None:
     assert all(100_000 <= length <= 600_000 and length % 1000 == 0 for length in lengths[0])
     assert max(lengths[0]) - min(lengths[0]) > 250_000
     assert set(lengths[2]) == {100_000}
-    assert run(*made[:-1], "-1", "--out", "d.h5").returncode == 2
+    refused = run(*made[:-4], "--rest-jitter-s", "-1", "--out", "d.h5")
+    assert (refused.returncode, "--rest-jitter-s" in refused.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(

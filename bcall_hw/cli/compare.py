@@ -40,7 +40,7 @@ def compare(
     ] = None,
     duration_s: Annotated[float | None, typer.Option(help="With two live sides: length of a repeat (s).")] = None,
     repeats: Annotated[int, typer.Option(help="With two live sides: repeats.", min=1, max=100_000)] = 10,
-    rest_s: Annotated[float, typer.Option(help="With two live sides: rest before each repeat (s).")] = 0.1,
+    rest_s: Annotated[float, typer.Option(help="With two live sides: rest before each repeat (s).")] = 0.3,
     rest_jitter_s: RestJitter = 0.5,
     calibration: MaybeCalibration = None,
     chip: Chip = DEFAULT_CHIP,

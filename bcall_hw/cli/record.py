@@ -45,7 +45,9 @@ def record(
     out: Annotated[Path, typer.Option(help="The session's file (.h5); a new one.")],
     duration_s: Annotated[float, typer.Option(help="Length of one repeat (s).")],
     repeats: Annotated[int, typer.Option(help="How often it is played; a comparison needs 10.", min=1, max=100_000)] = 10,
-    rest_s: Annotated[float, typer.Option(help="Rest without input before each repeat (s).")] = 0.1,
+    rest_s: Annotated[
+        float, typer.Option(help="Rest without input before each repeat (s); some of the slowest time constants.")
+    ] = 0.3,
     rest_jitter_s: RestJitter = 0.5,
     warm_up_s: Annotated[float, typer.Option(help="Rest without input before the first repeat, besides (s).")] = 0.0,
     backend: Annotated[

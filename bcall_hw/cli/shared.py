@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +15,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from typer.core import TyperGroup
 
-from bcall_hw.errors import BcallError
+from bcall_hw.errors import BcallError, FileProblem
+
+
+def _of_a_name(problem: BcallError | OSError | RuntimeError) -> BcallError:
+    """What the system says of a name that can be no file's (too long, links in a ring) as our error; others go on."""
+    if isinstance(problem, BcallError):
+        return problem
+    name = getattr(problem, "filename", None)
+    if isinstance(problem, OSError) and problem.errno in (errno.ENAMETOOLONG, errno.ELOOP) and name is not None:
+        return FileProblem("cannot be a file", where=str(name)[:200], used=problem.strerror, fix="Choose another name.")
+    if isinstance(problem, RuntimeError) and str(problem).startswith("Symlink loop"):
+        return FileProblem("cannot be a file", where=str(problem)[:200], fix="Choose another name.")
+    raise problem
 
 
 class Commands(TyperGroup):
@@ -24,7 +37,8 @@ class Commands(TyperGroup):
         """Run the chosen command."""
         try:
             return super().invoke(ctx)
-        except BcallError as problem:
+        except (BcallError, OSError, RuntimeError) as any_problem:
+            problem = _of_a_name(any_problem)
             if "--json" in sys.argv:
                 print(json.dumps(problem.as_dict()))
             notes.print(f"[bold red]error[/] {type(problem).__name__}:", end=" ")

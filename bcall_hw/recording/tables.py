@@ -102,6 +102,7 @@ def _read_npz(path: Path) -> tuple[dict[str, Any] | None, dict[str, npt.NDArray[
 
 
 def _read_csv(path: Path) -> tuple[dict[str, Any] | None, dict[str, npt.NDArray[np.int64]]]:
+    files.check_file(path)
     lines = files.read_text(path).splitlines()
     head = None
     if lines and lines[0].startswith("# {"):
