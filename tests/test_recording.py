@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -225,6 +226,8 @@ def test_an_exception_leaves_a_file_that_says_so(tmp_path: Path) -> None:
 def test_populations_have_neurons_of_their_own(tmp_path: Path) -> None:
     for populations, said in (
         ({"p": np.zeros((0, 3), dtype=np.int64)}, "without neurons"),
+        ({"p": np.array([[0, 0, 1], [0, 256, 1]])}, "no place of a board.*chip 0, core 256, neuron 1"),
+        ({"p": np.array([[0, -1, 1]])}, "no place of a board"),
         ({"a\0b": np.array([[0, 0, 1]])}, "NUL"),
         ({"p": np.array([[0, 0, 1]]), "q": np.array([[0, 0, 2], [0, 0, 1]])}, "'q'.*chip 0, core 0, neuron 1.*'p' has it too"),
     ):
@@ -378,7 +381,7 @@ def test_tables_of_other_programs(tmp_path: Path) -> None:
         ('# {"format": "x"}\n', ForeignFile, "no table of spikes"),
         ('# {"format": "bcall_hw/spike_table", "format_version": 2}\n', ForeignFile, "another format version"),
         ("", CorruptFile, "lacks the column"),
-        ("run,time_us,chip,core,neuron\n3000000000000000000,1,0,0,1\n", CorruptFile, "more than 1,000,000 runs"),
+        ("run,time_us,chip,core,neuron\n3000000000000000000,1,0,0,1\n", CorruptFile, "more than 100,000 runs"),
     ):
         path.write_text(text)
         with pytest.raises(error, match=match):
@@ -415,3 +418,32 @@ def test_a_cut_run_stays_cut_as_a_table(run: Run, tmp_path: Path, ending: str) -
     assert [(one.complete, one.recording.duration_us) for one in back.runs] == [(True, 1000), (False, 1000)]
     assert not back.complete
     assert "the recording was broken off" in back.notes
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("runs", 0, "noted"), {"dropped": 10**30}),
+        (("runs", 0, "noted"), {"dropped": -1}),
+        (("runs", 0, "noted"), [1]),
+        (("populations",), []),
+        (("populations",), {"\ud800": [[0, 0, 1]]}),
+        (("populations",), {"p": [[0, 0, 1 << 20]]}),
+        (("made", "backend"), "\ud800"),
+    ],
+)
+def test_impossible_heads_of_tables_are_refused(
+    run: Run, tmp_path: Path, session_file: Path, place: tuple[str | int, ...], value: object
+) -> None:
+    write_table(Session.load(session_file), tmp_path / "t.csv")
+    first, rest = (tmp_path / "t.csv").read_text().split("\n", 1)
+    head = json.loads(first[2:])
+    within = head
+    for key in place[:-1]:
+        within = within[key]
+    within[place[-1]] = value
+    (tmp_path / "t.csv").write_text(f"# {json.dumps(head)}\n{rest}")
+    done = run("convert", "t.csv", "--out", "back.h5")
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["t.csv"]

@@ -14,6 +14,8 @@ _COLOUR = {Verdict.EQUIVALENT: "green", Verdict.DIFFERENT: "red", Verdict.NOT_EN
 _MOST_ROWS, _MOST_CORES = 44, 5
 #: The longest name of a quantity, indented.
 _NAME_WIDTH = 23
+#: Beyond these a figure says nothing more, and would not fit.
+_LARGEST_RATIO, _SMALLEST_P = 999, 0.001
 
 
 def show(comparison: Comparison) -> None:
@@ -52,7 +54,7 @@ def _quantities(comparison: Comparison) -> None:
     rows = comparison.quantities
     telling = [q for q in rows if q.verdict is not Verdict.EQUIVALENT]
     shown = list(rows) if len(rows) <= _MOST_ROWS else telling[:_MOST_ROWS]
-    table = Table(title="quantities", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title="quantities", box=None, padding=(0, 1, 0, 0))
     table.add_column("population, quantity", min_width=_NAME_WIDTH, overflow="fold")
     for name in ("distance", "within", "ratio", "at most", "p"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -62,17 +64,18 @@ def _quantities(comparison: Comparison) -> None:
         if q.population != population:
             population = q.population
             table.add_row(f"[bold]{escape(population)}[/]")
-        ratio = "inf" if q.ratio is None and q.within == 0 and q.distance else _number(q.ratio)
+        ratio = "inf" if q.ratio is None and q.within == 0 and q.distance else _ratio(q.ratio)
         verdict = f"[{_COLOUR[q.verdict]}]{q.verdict.value}[/]"
         values = (_number(value) for value in (q.distance, q.within))
         name = f"  {q.name} ({q.unit})" if q.unit else f"  {q.name}"
-        table.add_row(name, *values, ratio, _number(q.ratio_upper), _number(q.p), verdict)
+        table.add_row(name, *values, ratio, _ratio(q.ratio_upper), _p(q.p), verdict)
     console.print(table)
     s = comparison.settings
     cut = "" if s["bin_used_s"] == s["bin_s"] else f" (a tenth of a repeat, not {1e3 * s['bin_s']:g} ms)"
     console.print(
-        f"distance: of a repeat of A to one of B; within: of two of one side; at most: bound of their ratio at the level "
-        f"{s['alpha_equivalence']:g}; p: of no difference, after Holm. Counts in bins of {1e3 * s['bin_used_s']:g} ms{cut}.",
+        "distance: of a repeat of A to one of B; within: of two of one side; at most: bound of their ratio at the level "
+        f"{s['alpha_equivalence']:g}; p: of no difference, after Holm (of the repeats' order: {comparison.p_order:.3g}). "
+        f"Counts in bins of {1e3 * s['bin_used_s']:g} ms{cut}.",
         highlight=False, style="dim",
     )  # fmt: skip
     if len(shown) < len(rows):
@@ -99,6 +102,14 @@ def _cores(comparison: Comparison) -> None:
     for c in worst:
         table.add_row(f"{c.chip}.{c.core}", f"{c.differ} of {c.neurons}", _number(c.rate_a_hz), _number(c.rate_b_hz))
     console.print(table)
+
+
+def _ratio(value: float | None) -> str:
+    return ">999" if value is not None and value > _LARGEST_RATIO else _number(value)
+
+
+def _p(value: float | None) -> str:
+    return "<0.001" if value is not None and value < _SMALLEST_P else _number(value)
 
 
 def _number(value: object) -> str:

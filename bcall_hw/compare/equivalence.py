@@ -59,7 +59,8 @@ def _bounds(logs: FloatArray, freedom: float, repeats: int, settings: Settings) 
     share = min((1 + beyond) / (1 + len(logs)), 0.999)
     z = (centre - margin) / spread if beyond < _FEW else float(stats.norm.ppf(share))
     level = float(stats.norm.cdf(widening * stats.t.isf(settings.alpha_equivalence, freedom)))
-    return float(stats.t.cdf(z / widening, freedom)), float(np.exp(np.quantile(logs, level))), spread
+    upper = float(np.quantile(logs, level))
+    return float(stats.t.cdf(z / widening, freedom)), float(np.exp(upper)) if upper < _LARGEST_LOG else float("inf"), spread
 
 
 def _copies(size: int, seed: int, side: str) -> FloatArray:

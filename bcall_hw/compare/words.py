@@ -25,10 +25,12 @@ def verdict_and_why(
     if compared.verdict is Verdict.DIFFERENT:
         different = [q for q in defined if q.verdict is Verdict.DIFFERENT]
         worst = max(different, key=lambda q: np.inf if q.ratio is None else q.ratio)
-        times = "where repeats do not differ at all" if worst.ratio is None else f"{worst.ratio:.3g} times that of two repeats"
+        times = "in which two repeats of one side do not differ at all"
+        if worst.ratio is not None:
+            times = f"whose distance is {worst.ratio:.3g} times that of two repeats"
         return compared.verdict, (
             f"{len(different)} of {len(defined)} quantities differ{rest}; most of all {worst.name} of {worst.population}, "
-            f"whose distance is {times}"
+            f"{times}"
         )
     if compared.bit_identical and compared.verdict is Verdict.EQUIVALENT:
         return compared.verdict, f"the spikes of both sides are the same, bit by bit, in all {len(a.runs)} repeats"

@@ -15,6 +15,8 @@ from bcall_hw.arrays import FloatArray, IntArray
 from bcall_hw.errors import InvalidValue
 
 SPIKE_DTYPE = np.dtype([("time_us", "<i8"), ("chip", "u1"), ("core", "u1"), ("neuron", "<u2")])
+#: The largest chip, core and neuron that a spike can tell.
+ADDRESS_TOPS = (255, 255, 65535)
 #: What a recording can note of its run: spikes that the link dropped, rounds of the board's time stamps, spikes from before
 #: and from after the run, spikes left out because they followed one of their neuron too soon.
 NOTED = ("dropped", "wraps", "before", "after", "bounced")

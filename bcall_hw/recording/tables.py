@@ -16,13 +16,15 @@ from bcall_hw.errors import CorruptFile, FileProblem, ForeignFile, InvalidValue
 from bcall_hw.recording.layout import RUN_KINDS
 from bcall_hw.recording.made import Made
 from bcall_hw.recording.session import Run, Session
-from bcall_hw.recording.spikes import NOTED, SPIKE_DTYPE, SpikeRecording
+from bcall_hw.recording.spikes import ADDRESS_TOPS, NOTED, SPIKE_DTYPE, SpikeRecording
 
 _FORMAT, _VERSION = "bcall_hw/spike_table", 1
 _COLUMNS = ("run", "time_us", "chip", "core", "neuron")
 ENDINGS = (".csv", ".npz")
 #: Runs and length of one (us) that a table may tell; beyond, a number is taken for a mistake.
-_MOST_RUNS, _LONGEST_US = 1_000_000, 10**15
+_MOST_RUNS, _LONGEST_US = 100_000, 10**15
+#: The most that a file can say was lost.
+_MOST_NOTED = 1 << 62
 
 
 def write_table(session: Session, path: Path) -> None:
@@ -65,7 +67,7 @@ def read_table(path: Path, duration_s: float | None = None) -> Session:
     head, columns = _read_npz(path) if path.suffix == ".npz" else _read_csv(path)
     try:
         return _session(head, columns, duration_s, path)
-    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as problem:
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError, OverflowError) as problem:
         raise CorruptFile("is no table of spikes", where=str(path), used=str(problem)[:200]) from None
 
 
@@ -134,6 +136,7 @@ def _checked_head(head: Any, path: Path) -> dict[str, Any]:
     if head.get("format_version") != _VERSION:
         used = head.get("format_version")
         raise ForeignFile("has another format version", where=str(path), used=used, limit=_VERSION, fix="Update bcall-hw.")
+    json.dumps(head, ensure_ascii=False).encode()  # half a character is a ValueError
     return head
 
 
@@ -161,8 +164,7 @@ def _session(
         populations = {name: np.array(p, dtype=np.int64).reshape(-1, 3) for name, p in head["populations"].items()}
     if owner.size and not 0 <= owner.min() <= owner.max() < len(told):
         raise ValueError(f"run {int(owner.max())} is not among the {len(told)}")
-    tops = {"chip": 255, "core": 255, "neuron": 65535}
-    for name, top in tops.items():
+    for name, top in zip(_COLUMNS[2:], ADDRESS_TOPS, strict=True):
         if columns[name].size and not 0 <= columns[name].min() <= columns[name].max() <= top:
             raise ValueError(f"{name} out of range: {int(columns[name].min())} to {int(columns[name].max())}")
     spikes = np.zeros(len(owner), dtype=SPIKE_DTYPE)
@@ -178,6 +180,8 @@ def _session(
         ):
             raise ValueError(f"run {number} has spikes outside its {duration_us} us")
         noted = {name: int(count) for name, count in of_run.get("noted", {}).items() if name in NOTED}
+        if not all(0 <= count < _MOST_NOTED for count in noted.values()):
+            raise ValueError(f"run {number} has impossible counts: {noted}")
         recording = SpikeRecording(mine, duration_us, made.backend, made.seed, made.version, made.board, noted)
         kind = of_run.get("kind", "run")
         runs.append(Run(recording, RUN_KINDS[RUN_KINDS.index(kind)], -1, -1, bool(of_run.get("complete", True))))

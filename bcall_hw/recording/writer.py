@@ -19,7 +19,7 @@ from bcall_hw.chip_model import ChipModel, write_chip
 from bcall_hw.errors import FileProblem, InvalidValue
 from bcall_hw.recording import layout
 from bcall_hw.recording.made import Made
-from bcall_hw.recording.spikes import NOTED, SpikeRecording, Spikes
+from bcall_hw.recording.spikes import ADDRESS_TOPS, NOTED, SpikeRecording, Spikes
 from bcall_hw.stimulus import Stimulus
 
 if TYPE_CHECKING:
@@ -82,7 +82,11 @@ class SessionWriter:
         files.check_not_held(path)
         part = path.resolve().with_name(f".{path.name[:100]}.{os.getpid()}{files.PART}")
         part.unlink(missing_ok=True)
-        writer = cls(part, made, chip, populations)
+        try:
+            writer = cls(part, made, chip, populations)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
         writer._final = path.resolve()
         return writer
 
@@ -283,6 +287,10 @@ def check_populations(populations: Mapping[str, IntArray]) -> None:
             raise InvalidValue("a name with a NUL character", where=f"population {name!r}"[:200], fix="Rename it.")
         if not len(addresses):
             raise InvalidValue("a population without neurons", where=f"population {name!r}"[:200], fix="Leave it out.")
+        beyond = np.argwhere((np.asarray(addresses) < 0) | (np.asarray(addresses) > ADDRESS_TOPS))
+        if beyond.size:
+            used = "chip {}, core {}, neuron {}".format(*np.asarray(addresses)[beyond[0, 0]])
+            raise InvalidValue("no place of a board", where=f"population {name!r}"[:200], used=used, limit=ADDRESS_TOPS)
         for place in map(tuple, np.asarray(addresses).tolist()):
             if place in owner:
                 used = "chip {}, core {}, neuron {}".format(*place)
