@@ -225,45 +225,29 @@ def test_what_cannot_be_measured_is_refused_before_the_work(run: Run, folder: Pa
     assert not (tmp_path / "r/report.html").exists()
 
 
-def test_two_repeats_are_compared_without_warnings(run: Run, tmp_path: Path) -> None:
-    for name, seed in (("x", "1"), ("y", "2")):
-        mapped_pair().network.save(tmp_path / "net.json")
-        made = ("record", "net.json", "--rate", "in=60", "--duration-s", "0.2", "--repeats", "2", "--seed", seed)
-        assert run(*made, "--out", f"{name}.h5").returncode == 0
-    done = run("compare", "x.h5", "y.h5", "--json")
-    assert (done.returncode, done.stderr) == (3, "")
-    assert all(q["p"] is None and (q["distance"] is None or q["within"] is not None) for q in only_json(done)["quantities"])
+def test_two_repeats_are_compared_without_warnings(tmp_path: Path) -> None:
+    sides = [(f"{seed}", recorded(tmp_path / f"{seed}.h5", BoardProfile(seed=seed), count=2)) for seed in (1, 2)]
+    found, _ = compare(sides[0], sides[1])
+    assert found.verdict is Verdict.NOT_ENOUGH_DATA
+    assert all(q.p is None and (q.distance is None or q.within is not None) for q in found.quantities)
 
 
-def test_rests_of_random_length(run: Run, tmp_path: Path) -> None:
+def test_rests_of_random_length() -> None:
     """Each rest is longer by up to the jitter, in whole milliseconds, the same in each recording; or not at all."""
-    mapped_pair().network.save(tmp_path / "net.json")
-    lengths = []
-    for name, jitter in (("a", "0.5"), ("b", "0.5"), ("c", "0")):
-        made = (
-            "record",
-            "net.json",
-            "--rate",
-            "in=60",
-            "--duration-s",
-            "0.1",
-            "--repeats",
-            "12",
-            "--rest-jitter-s",
-            jitter,
-            "--rest-s",
-            "0.1",
-        )
-        assert run(*made, "--out", f"{name}.h5").returncode == 0
-        session = Session.load(tmp_path / f"{name}.h5")
-        lengths.append([one.recording.duration_us for one in session.runs if one.kind == "rest"])
-    assert lengths[0] == lengths[1]
-    assert len(set(lengths[0])) > 10
-    assert all(100_000 <= length <= 600_000 and length % 1000 == 0 for length in lengths[0])
-    assert max(lengths[0]) - min(lengths[0]) > 250_000
-    assert set(lengths[2]) == {100_000}
-    refused = run(*made[:-4], "--rest-jitter-s", "-1", "--out", "d.h5")
-    assert (refused.returncode, "--rest-jitter-s" in refused.stderr) == (2, True)
+
+    def lengths(count: int, jitter_us: int) -> list[int]:
+        steps = repeats(mapped_pair().config, stimulus(), 300_000, count, 100_000, 0, jitter_us)
+        return [step.duration_us for step in steps if step.kind == "rest"]
+
+    found = lengths(50, 500_000)
+    assert lengths(12, 500_000) == found[:12]
+    assert len(set(found)) > 40
+    assert all(100_000 <= length <= 600_000 and length % 1000 == 0 for length in found)
+    assert min(found) < 130_000
+    assert max(found) > 570_000
+    assert set(lengths(5, 0)) == {100_000}
+    with pytest.raises(InvalidValue, match="impossible rest"):
+        lengths(5, -1)
 
 
 @pytest.mark.parametrize(
