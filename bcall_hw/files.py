@@ -132,8 +132,8 @@ def remove_old(path: Path) -> None:
         raise unwritable(path, problem) from None
 
 
-def set_aside(path: Path) -> None:
-    """Give a file another name: X.h5 becomes X.before.h5, or X.before-2.h5 and so on.
+def set_aside(path: Path) -> Path:
+    """Give a file another name, which is returned: X.h5 becomes X.before.h5, or X.before-2.h5 and so on.
 
     Raises:
         FileProblem: it cannot be renamed.
@@ -148,6 +148,7 @@ def set_aside(path: Path) -> None:
         path.rename(free)
     except OSError as problem:
         raise unwritable(path, problem) from None
+    return free
 
 
 def is_file(path: Path) -> bool:

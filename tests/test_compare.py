@@ -284,6 +284,12 @@ def test_record_and_convert_commands(run: Run, tmp_path: Path) -> None:
     assert refused.returncode == 2
     assert "is there already" in refused.stderr
     assert only_json(run(*options, "--overwrite"))["spikes_sha256"] == told["spikes_sha256"]
+    before = (tmp_path / "s.h5").read_bytes()
+    for more in (("--rest-s", "3000"), ("--backend", "replay:s.h5")):  # refused in mid-way, or before
+        refused = run(*options, "--overwrite", *more)
+        assert (refused.returncode, (tmp_path / "s.h5").read_bytes() == before) == (2, True), refused.stderr
+    assert run(*options[:-3], "--out", "new.h5", "--rest-s", "3000").returncode == 2
+    assert sorted(path.name for path in tmp_path.glob("*.h5")) == ["s.h5"]
     for ending in (".csv", ".npz"):
         run("convert", "s.h5", "--out", f"t{ending}")
         back = only_json(run("convert", f"t{ending}", "--out", f"back{ending}.h5", "--json"))

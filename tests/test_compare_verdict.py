@@ -13,7 +13,7 @@ from scipy import stats
 from bcall_hw.compare.order import farthest, order_p
 from bcall_hw.compare.places import differences
 from bcall_hw.compare.settings import Settings
-from bcall_hw.compare.verdict import hochberg, holm, judge, labellings, ratio_of
+from bcall_hw.compare.verdict import hochberg, holm, judge, labellings, ratio_of, smallest_p
 
 SETTINGS = Settings()
 
@@ -47,7 +47,8 @@ def test_p_is_the_rank_among_all_labellings(n_a: int, n_b: int) -> None:
     assert (found.across, found.within) == pytest.approx((across, within))
     drawn = [energy(matrix, chosen, numbers) for chosen in combinations(range(n), n_a)]
     as_large = sum(one - other >= across - within - 1e-9 for one, other in drawn)
-    assert found.p == (1 + as_large) / (1 + len(drawn))
+    assert found.p == as_large / len(drawn)  # the observed one is among them
+    assert found.p >= smallest_p(every) == (2 if n_a == n_b else 1) / len(drawn)
     changed = matrix.copy()
     for k in range(min(n_a, n_b)):
         changed[k, n_a + k] = changed[n_a + k, k] = 0.0

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from zipfile import ZipFile
 
 import h5py
 import numpy as np
@@ -390,6 +391,13 @@ def test_tables_of_other_programs(tmp_path: Path) -> None:
     for length_s in (0.0, -1.0, float("nan"), float("inf"), 1e300, 1e-9):
         with pytest.raises(InvalidValue, match="--duration-s: impossible length of a run"):
             read_table(path, length_s)
+    with ZipFile(tmp_path / "odd.npz", "w") as odd:
+        odd.writestr("head.npy", "x")
+    content = bytearray((tmp_path / "odd.npz").read_bytes())
+    content[content.index(b"PK\x01\x02") + 10] = 99  # a compression that nobody knows
+    (tmp_path / "odd.npz").write_bytes(bytes(content))
+    with pytest.raises(CorruptFile, match=r"odd\.npz"):
+        read_table(tmp_path / "odd.npz")
     for name in ("t.npz", "t.txt"):
         (tmp_path / name).write_bytes(b"PK\x03\x04 no zip")
         with pytest.raises(FileProblem, match=name):

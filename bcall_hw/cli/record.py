@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,7 +31,7 @@ from bcall_hw.cli.shared import (
     notes,
     progress_bars,
 )
-from bcall_hw.errors import InvalidValue
+from bcall_hw.errors import BcallError, InvalidValue
 
 if TYPE_CHECKING:
     from bcall_hw.recording.session import Session
@@ -86,7 +88,8 @@ def record(
     rates = poisson_rates(rate or [])
     if stimulus is None and not rates:
         raise InvalidValue("nothing to play", where="record", used="no --stimulus, no --rate", fix="Give one of them.")
-    refuse_overwriting(out, *(given for given in (source, stimulus, profile, calibration) if given is not None))
+    replayed = Path(backend.removeprefix("replay:")) if backend.startswith("replay:") else None
+    refuse_overwriting(out, *(given for given in (source, stimulus, profile, calibration, replayed) if given is not None))
     files.check_new(out, overwrite)
     of_emulator = {"dt_us": (dt_us, DEFAULT_STEP_US), "pulses": (pulses, "ideal")}
     chosen = {name: None if value == usual else value for name, (value, usual) in of_emulator.items()}
@@ -104,9 +107,7 @@ def record(
         if mapped is not None:
             check_board(mapped.calibration, opened.board, f"--calibration {calibration}")
         made = made_by(opened, source.name, mapped.calibration if mapped else None)
-        if overwrite:
-            files.remove_old(out)
-        with progress_bars(as_json) as report:
+        with progress_bars(as_json) as report, _taking_the_place_of(out):
             write(out, opened, steps, made, mapped.addresses if mapped else {}, report)
         warnings = list(dict.fromkeys([*opened.warnings, *stimulus_warnings(config, played, board)]))
     finally:
@@ -118,6 +119,34 @@ def record(
     result.pop("warnings")
     show.figures("recorded", result)
     show.warnings(warnings)
+
+
+@contextmanager
+def _taking_the_place_of(out: Path) -> Iterator[None]:
+    """A file that is there goes when the new one is whole; it comes back, or no file is left, where nothing was recorded."""
+    from bcall_hw import files
+
+    files.check_not_held(out)
+    aside = files.set_aside(out) if out.exists() else None
+    try:
+        yield
+    except BcallError:
+        if out.exists() and not _holds_a_run(out):
+            out.unlink()
+        if aside is not None and not out.exists():
+            aside.rename(out)
+        raise
+    if aside is not None:
+        aside.unlink()
+
+
+def _holds_a_run(path: Path) -> bool:
+    from bcall_hw.recording.session import Session
+
+    try:
+        return any(run.kind == "run" for run in Session.load(path).runs)
+    except BcallError:
+        return True  # what cannot be told is kept
 
 
 def summary(session: Session) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from bcall_hw.compare.order import farthest, order_p
 from bcall_hw.compare.result import Quantity, Verdict
 from bcall_hw.compare.settings import Settings
 from bcall_hw.compare.sides import Observed
-from bcall_hw.compare.verdict import FEWEST, Judged, hochberg, holm, judge, labellings
+from bcall_hw.compare.verdict import FEWEST, Judged, hochberg, holm, judge, labellings, smallest_p
 
 #: Called with (what is being done, done, total).
 Report = Callable[[str, int, int], None]
@@ -81,7 +81,7 @@ def compare_sides(a: Observed, b: Observed, settings: Settings, report: Report |
         evidence = Evidence(judged[k], float(p[k]), float(p_equivalence[k]), order_matters, far, repeats, same)
         found.append(judged_quantity(population, name, evidence, measured[population][name].stimuli, settings))
     hardly = max(a.spikes_a_repeat, b.spikes_a_repeat) < settings.min_spikes
-    smallest = len(names) / (1 + len(labels))
+    smallest = len(names) * smallest_p(labels)
     return Compared(
         _overall(found, same, enough, hardly), tuple(found), matrices, sampled, same, p_order, order_matters, hardly, smallest
     )

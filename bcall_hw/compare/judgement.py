@@ -39,8 +39,8 @@ def judged_quantity(population: str, name: str, evidence: Evidence, stimuli: int
     """The quantity's verdict.
 
     Where the order of repeats matters they are not exchangeable: a difference is then believed only if it exceeds the distance
-    of those repeats of one side that are farthest apart by more than the margin, with a bound at the level of the test; and
-    nothing is called equivalent.
+    of those repeats of one side that are farthest apart, which is not 0, by more than the margin, with a bound at the level of
+    the test; and nothing is called equivalent.
 
     Args:
         stimuli: under which it is defined.
@@ -56,7 +56,7 @@ def judged_quantity(population: str, name: str, evidence: Evidence, stimuli: int
     elif not defined or min(evidence.repeats) < settings.min_repeats:
         verdict = Verdict.NOT_ENOUGH_DATA
     elif p < settings.alpha and (
-        not order_matters or across * np.exp(-z * judged.spread) > settings.margin * evidence.farthest
+        not order_matters or across * np.exp(-z * judged.spread) > settings.margin * evidence.farthest > 0
     ):
         verdict = Verdict.DIFFERENT
     elif p_equivalence < settings.alpha_equivalence and p >= settings.alpha and not order_matters:

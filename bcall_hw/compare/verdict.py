@@ -74,6 +74,17 @@ def labellings(n_a: int, n_b: int, settings: Settings, tests: int) -> BoolArray:
     return labels
 
 
+def _are_all(labels: BoolArray) -> bool:
+    return len(labels) == comb(labels.shape[1], int(labels[0].sum()))
+
+
+def smallest_p(labels: BoolArray) -> float:
+    """The smallest p that `judge` can find: of two equal sides each labelling counts twice, since A and B can change names."""
+    if not _are_all(labels):
+        return 1 / (1 + len(labels))
+    return (2 if 2 * int(labels[0].sum()) == labels.shape[1] else 1) / len(labels)
+
+
 def pairs_that_count(n_a: int, n_b: int) -> tuple[IntArray, IntArray]:
     """Every two repeats that are a pair: their indices, the lower first.
 
@@ -89,7 +100,8 @@ def judge(matrices: Sequence[FloatArray], n_a: int, labels: BoolArray, settings:
     """Judge symmetric matrices of distances between all repeats, A's first; at least three repeats of each side.
 
     The statistic is the energy distance, twice the mean across less the mean within A and within B (Szekely and Rizzo 2013);
-    under exchange of labels its rank among `labels` is the p-value (Phipson and Smyth 2010: the observed one counts too).
+    under exchange of labels its rank among `labels` is the p-value; the observed labelling counts (Phipson and Smyth 2010),
+    once more where they are random.
     """
     known = [k for k, matrix in enumerate(matrices) if np.isfinite(matrix).all()]
     found = [Judged(*(float("nan"),) * 6)] * len(matrices)
@@ -104,9 +116,10 @@ def judge(matrices: Sequence[FloatArray], n_a: int, labels: BoolArray, settings:
     for first in range(0, len(labels), at_once):
         drawn_across, drawn_within = _means(distances, labels[first : first + at_once], pairs)
         as_large += np.count_nonzero(drawn_across - drawn_within >= across - within - slack, axis=0)
+    more = 0 if _are_all(labels) else 1
     bounds = equivalence(distances, (across, within), pairs, own, settings)
     for column, k in enumerate(known):
-        p = (1 + int(as_large[column])) / (1 + len(labels))
+        p = (more + int(as_large[column])) / (more + len(labels))
         found[k] = Judged(float(across[column]), float(within[column]), p, *bounds[column])
     return found
 

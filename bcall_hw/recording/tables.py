@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bcall_hw import files
-from bcall_hw.errors import CorruptFile, FileProblem, ForeignFile, InvalidValue
+from bcall_hw.errors import BcallError, CorruptFile, FileProblem, ForeignFile, InvalidValue
 from bcall_hw.recording.layout import RUN_KINDS
 from bcall_hw.recording.made import Made
 from bcall_hw.recording.session import Run, Session
@@ -95,12 +95,10 @@ def _read_npz(path: Path) -> tuple[dict[str, Any] | None, dict[str, npt.NDArray[
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             columns = {name: np.asarray(file[name], dtype=np.int64) for name in _COLUMNS}
             return _checked_head(json.loads(str(file["head"])), path), columns
-    except (OSError, ValueError, KeyError, EOFError, TypeError) as problem:
-        raise CorruptFile("is no table of spikes", where=str(path), used=str(problem)[:200]) from None
-    except Exception as problem:  # zipfile and zlib have errors of their own, without a common root
-        if type(problem).__module__ in ("zipfile", "zlib"):
-            raise CorruptFile("is damaged", where=str(path), used=str(problem)[:200]) from None
+    except BcallError:
         raise
+    except Exception as problem:  # zipfile, zlib and numpy have errors of their own for damage, without a common root
+        raise CorruptFile("is no table of spikes", where=str(path), used=str(problem)[:200]) from None
 
 
 def _read_csv(path: Path) -> tuple[dict[str, Any] | None, dict[str, npt.NDArray[np.int64]]]:
